@@ -1,0 +1,1 @@
+"""Videos, data sets and transforms."""

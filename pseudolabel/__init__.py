@@ -1,0 +1,1 @@
+"""From frames to labels, in numpy: evidence, superpixels, refinement, selection, and the store of versions."""
