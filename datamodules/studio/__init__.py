@@ -1,0 +1,1 @@
+"""The actors, textures and camera of the synthetic videos."""

@@ -1,0 +1,163 @@
+"""Stage 2: DeepLabv2 trained on pseudo-annotations, judged by the region integrity criterion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from modules.checkpoints import load_hyper_checkpoint
+from modules.losses import weighted_cross_entropy
+from modules.metrics import RegionIntegrity
+from modules.nets.backbones import create_backbone, freeze_batch_norm
+from modules.nets.deeplab import DeepLabV2
+from modules.optim import build_optimizer, poly
+from pseudolabel.refine import refine_labels
+from pseudolabel.types import FloatArray, LabelSpace, UInt8Array
+
+
+class Segmenter(pl.LightningModule):
+    """DeepLabv2 on single frames (Chen et al. 2018; WS2 Sec. 5.2).
+
+    Args:
+        label_space: :meth:`LabelSpace.to_dict`; the checkpoint knows its classes.
+        backbone: timm name.
+        weights: local file of pretrained weights, or None.
+        backbone_args: further arguments of the timm model.
+        output_stride: stride of the feature map before the ASPP.
+        rates: dilations of the ASPP.
+        mean: channel means of the input on the 0..1 scale; None = the backbone's.
+        std: channel deviations; None = the backbone's.
+        freeze_bn: keep batch-norm statistics and affine parameters as loaded (as DeepLab does).
+        optimizer: ``"sgd"`` or ``"adamw"``.
+        lr: base learning rate.
+        head_multiplier: factor of the classifier's learning rate.
+        momentum: of SGD.
+        weight_decay: L2 factor.
+        power: of the poly schedule.
+        refine: ``alpha``, ``beta`` and ``overlap`` of Algorithm 2, used for the criterion.
+        ric_alpha: weight of RII in RIC (Eq. 3).
+        max_side: longer side of the frames it was trained on; prediction resizes to it and back. None = any.
+    """
+
+    def __init__(
+        self,
+        label_space: dict[str, Any],
+        *,
+        backbone: str = "resnet101",
+        weights: str | None = None,
+        backbone_args: Mapping[str, Any] | None = None,
+        output_stride: int = 8,
+        rates: Sequence[int] = (6, 12, 18, 24),
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        freeze_bn: bool = True,
+        optimizer: str = "sgd",
+        lr: float = 7e-4,
+        head_multiplier: float = 10.0,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        power: float = 0.9,
+        refine: Mapping[str, Any] | None = None,
+        ric_alpha: float = 0.5,
+        max_side: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.space = LabelSpace.from_dict(label_space)
+        body = create_backbone(
+            backbone, weights=weights, output_stride=output_stride, args=backbone_args, mean=mean, std=std
+        )
+        self.network = DeepLabV2(body, self.space.num_classes, rates=tuple(rates))
+        if freeze_bn:
+            freeze_batch_norm(self.network.backbone)
+        preprocessing = body.preprocessing
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1) * 255, persistent=False)
+        self.refine_options = dict(refine or {})
+        self.integrity = RegionIntegrity(self.space.num_classes, alpha=ric_alpha)
+        self.schedule_start, self.schedule_steps = 0, 1
+        self.max_side = max_side
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in 0..255 -> logits (B, C, H, W)."""
+        images = (images.float() - self.mean) / self.std
+        return self.network(images.contiguous(memory_format=torch.channels_last))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        """Return the weighted cross-entropy of one batch of crops."""
+        logits = self(batch["image"])
+        loss = weighted_cross_entropy(logits.float(), batch["labels"], batch["weight"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(logits))
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Add one video's frames to the criterion: prediction, refined prediction, pseudo-annotation."""
+        labels = self._predict_labels(batch["frames"])
+        refined = np.stack(
+            [
+                refine_labels(one, superpixels, num_classes=self.space.num_classes, **self.refine_options)
+                for one, superpixels in zip(labels, batch["superpixels"].cpu().numpy(), strict=True)
+            ]
+        )
+        as_tensor = [torch.from_numpy(part).long().to(self.device) for part in (labels, refined)]
+        self.integrity.update(*as_tensor, batch["labels"].long())
+
+    def _predict_labels(self, frames: torch.Tensor, batch_size: int = 16) -> UInt8Array:
+        parts = [
+            self(frames[start : start + batch_size]).argmax(1).byte().cpu().numpy()
+            for start in range(0, len(frames), batch_size)
+        ]
+        return np.concatenate(parts)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log RIC, mIoU_PA and RII, the same on all ranks (the metric sums its states over them)."""
+        scores = self.integrity.compute()
+        self.integrity.reset()
+        self.log_dict({f"val/{name}": value for name, value in scores.items()}, prog_bar=True)
+
+    def start_schedule(self, start: int, steps: int) -> None:
+        """Begin a poly schedule of ``steps`` optimiser steps at global step ``start`` (a new version)."""
+        self.schedule_start, self.schedule_steps = start, max(1, steps)
+
+    def configure_optimizers(self) -> Any:
+        """SGD with the poly schedule; the head learns ``head_multiplier`` times faster (DeepLab's convention)."""
+        options = self.hparams
+        optimizer = build_optimizer(
+            self.network.parameter_groups(options["lr"], head_multiplier=options["head_multiplier"]),
+            options["optimizer"],
+            lr=options["lr"],
+            weight_decay=options["weight_decay"],
+            momentum=options["momentum"],
+        )
+        schedule = poly(optimizer, lambda: (self.schedule_start, self.schedule_steps), power=options["power"])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the span of the present schedule."""
+        checkpoint["schedule"] = [self.schedule_start, self.schedule_steps]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the span of the schedule where it was."""
+        self.schedule_start, self.schedule_steps = checkpoint.get("schedule", [0, 1])
+
+    @torch.no_grad()
+    def predict_scores(self, frames: UInt8Array, *, batch_size: int = 16) -> FloatArray:
+        """Return softmax scores float32 (T, C, H, W) of frames uint8 (T, H, W, 3); the mode is left as found."""
+        was_training = self.training
+        self.eval()
+        parts = []
+        for start in range(0, len(frames), batch_size):
+            images = torch.from_numpy(np.ascontiguousarray(frames[start : start + batch_size])).to(self.device)
+            parts.append(self(images.permute(0, 3, 1, 2)).float().softmax(1).cpu())  # (B, H, W, 3) -> (B, 3, H, W)
+        self.train(was_training)
+        return torch.cat(parts).numpy()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Segmenter:
+        """Load a checkpoint without running code from it and without the pretrained file it started from."""
+        return load_hyper_checkpoint(cls, path, weights=None)

@@ -1,0 +1,58 @@
+"""The few lines that every entry point shares: ``--help``, ``--cfg``, and mistakes in one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pseudolabel.types import DataError
+
+
+def quieten() -> None:
+    """Silence the libraries' chatter that tells a user nothing."""
+    for name in ("pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning.*")
+    warnings.filterwarnings("ignore", module="lightning_fabric.*")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def command_line(
+    arguments: list[str], *, doc: str, load: Callable[[list[str]], DictConfig], work: Callable[[DictConfig], Any]
+) -> int:
+    """Run an entry point.
+
+    Args:
+        arguments: words of the command line.
+        doc: what ``--help`` prints.
+        load: composes the configuration from overrides.
+        work: does the job.
+
+    Returns:
+        exit status: 0, 1 for unusable input, 130 when interrupted.
+    """
+    quieten()
+    if any(word in ("-h", "--help") for word in arguments):
+        print(doc.strip())
+        return 0
+    try:
+        cfg = load([word for word in arguments if word != "--cfg"])
+        if "--cfg" in arguments:
+            print(OmegaConf.to_yaml(cfg, resolve=True), end="")
+            return 0
+        work(cfg)
+        return 0
+    except DataError as error:
+        if os.environ.get("TAGMASK_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130

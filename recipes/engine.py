@@ -1,0 +1,106 @@
+"""Lightning trainers as the configuration asks for them, and the fit of a stage-1 encoder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from callbacks.dashboard import Dashboard
+from datamodules.loaders import EpochDataModule
+from modules.checkpoints import read_checkpoint, save_weights
+from modules.distributed import barrier
+
+
+def has_fast_bf16() -> bool:
+    """Whether bf16 pays here: a GPU that supports it, or a CPU with AVX-512 BF16 or AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def wandb_logger(cfg: DictConfig) -> list[Logger]:
+    """One wandb run per run folder; offline unless someone has logged in. Off: ``logger.wandb=false``."""
+    if not cfg.logger.wandb:
+        return []
+    logged_in = bool(os.environ.get("WANDB_API_KEY")) or (Path.home() / ".netrc").exists()
+    mode = cfg.logger.mode or ("online" if logged_in else "offline")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    return [
+        WandbLogger(
+            project=cfg.logger.project,
+            name=cfg.name,
+            id=str(cfg.name).replace("/", "-"),
+            save_dir=str(cfg.run_dir),
+            offline=mode == "offline",
+            resume="allow",
+        )
+    ]
+
+
+def build_trainer(
+    cfg: DictConfig, stage: str, folder: Path, *, max_epochs: int, callbacks: list[pl.Callback], loggers: list[Logger]
+) -> pl.Trainer:
+    """Build the trainer of one stage; loaders are rebuilt every epoch and samplers are our own."""
+    precision = cfg.trainer.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if has_fast_bf16() else "32-true"
+    return pl.Trainer(
+        default_root_dir=folder,
+        accelerator=cfg.trainer.accelerator,
+        devices=cfg.trainer.devices,
+        num_nodes=cfg.trainer.num_nodes,
+        strategy=cfg.trainer.strategy,
+        precision=precision,
+        sync_batchnorm=bool(cfg.trainer.sync_batchnorm) and torch.cuda.is_available(),
+        max_epochs=max_epochs,
+        gradient_clip_val=cfg.trainer.gradient_clip_val,
+        callbacks=[Dashboard(stage, Path(cfg.run_dir) / "metrics.csv"), *callbacks],
+        logger=loggers or False,
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        enable_progress_bar=bool(cfg.trainer.progress_bar),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        log_every_n_steps=50,
+        deterministic=False,
+    )
+
+
+def fit_encoder(
+    cfg: DictConfig,
+    stage: str,
+    folder: Path,
+    module: pl.LightningModule,
+    data: EpochDataModule,
+    *,
+    max_epochs: int,
+    loggers: list[Logger],
+) -> dict[str, Any]:
+    """Train a tag classifier, resuming from its last checkpoint; ``best.ckpt`` has the highest tag accuracy.
+
+    The tags are the supervision that is given; no mask is looked at.
+    """
+    checkpoints = ModelCheckpoint(
+        folder, filename="highest", monitor="val/acc", mode="max", save_last=True, enable_version_counter=False
+    )
+    trainer = build_trainer(cfg, stage, folder, max_epochs=max_epochs, callbacks=[checkpoints], loggers=loggers)
+    last = folder / "last.ckpt"
+    trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    accuracy = float(checkpoints.best_model_score if checkpoints.best_model_score is not None else float("nan"))
+    if trainer.is_global_zero:
+        module.load_state_dict(read_checkpoint(checkpoints.best_model_path)["state_dict"])
+        save_weights(module, folder / "best.ckpt")
+    barrier()
+    return {"val_acc": accuracy, "epochs": max_epochs}

@@ -1,0 +1,87 @@
+"""Scores against the true masks. Nothing here feeds back into training, thresholds or the choice of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from datamodules.frame_cache import FrameCache
+from datamodules.records import VideoRecord
+from modules.distributed import gather_lists, own_share
+from modules.metrics import SegmentationScores, SequenceJaccard
+from modules.segmenter import Segmenter
+from pseudolabel.align import align_actions
+from pseudolabel.store import Index, PAStore
+from recipes.workspace import Workspace
+
+
+class ScoreBoard:
+    """Both families of scores at once: confusion-matrix scores of the label space, and J over sequences."""
+
+    def __init__(self, workspace: Workspace, records: Sequence[VideoRecord]) -> None:
+        self.scores = SegmentationScores(workspace.space)
+        self.jaccard = SequenceJaccard(max(1, len(records)))
+        self.numbers = {record.name: number for number, record in enumerate(records)}
+        self.frames = 0
+
+    def add(self, video: str, predicted: Any, truth: Any) -> None:
+        """Add one frame (H, W)."""
+        a, b = torch.from_numpy(predicted.astype(np.int64))[None], torch.from_numpy(truth.astype(np.int64))[None]
+        self.scores.update(a, b)
+        self.jaccard.update(a, b, [self.numbers[video]])
+        self.frames += 1
+
+    def results(self) -> dict[str, float]:
+        """Plain numbers; empty without a single true mask."""
+        if not self.frames:
+            return {}
+        found = {name: round(float(value), 5) for name, value in self.scores.compute().items()}
+        return {**found, "jaccard": round(float(self.jaccard.compute()), 5), "frames": self.frames}
+
+
+def score_version(workspace: Workspace, store: PAStore, version: int, rows: Index) -> dict[str, float]:
+    """Score the pseudo-annotations of ``rows`` where true masks exist (Table 2)."""
+    names = sorted({row.video for row in rows})
+    board = ScoreBoard(workspace, [workspace.by_name[name] for name in names])
+    for row in rows:
+        labels = store.read(version, row.video, row.frame)
+        truth = workspace.truth(workspace.by_name[row.video], row.frame, labels.shape)  # type: ignore[arg-type]
+        if truth is not None:
+            board.add(row.video, labels, truth)
+    return board.results()
+
+
+def score_segmenter(
+    workspace: Workspace, segmenter: Segmenter, records: Sequence[VideoRecord], *, radius: int
+) -> dict[str, float]:
+    """Score a segmenter on the annotated frames of videos, after action alignment over their neighbours.
+
+    Args:
+        workspace: the data.
+        segmenter: the model.
+        records: videos with true masks; others are passed over.
+        radius: neighbouring frames on each side that vote on the action; 0 = no alignment.
+    """
+    board = ScoreBoard(workspace, records)
+    found = []
+    for record in own_share([record for record in records if record.annotated]):
+        for frame, labels in _predict_annotated(segmenter, workspace.cache, record, radius):
+            truth = workspace.truth(record, frame, labels.shape)
+            if truth is not None:
+                found.append((record.name, labels.astype(np.uint8), truth))
+    for name, labels, truth in gather_lists(found):
+        board.add(name, labels, truth)
+    return board.results()
+
+
+def _predict_annotated(segmenter: Segmenter, cache: FrameCache, record: VideoRecord, radius: int) -> list[tuple[int, Any]]:
+    length = cache.length(record)
+    near = sorted({n for f in record.annotated for n in range(max(0, f - radius), min(length, f + radius + 1))})
+    labels = segmenter.predict_scores(cache.read(record, near)).argmax(1).astype(np.uint8)
+    if radius and segmenter.space.has_actions:
+        for run in np.split(np.arange(len(near)), np.flatnonzero(np.diff(near) > 1) + 1):
+            labels[run] = align_actions(labels[run], segmenter.space, radius=radius)
+    return [(frame, labels[near.index(frame)]) for frame in record.annotated if frame < length]

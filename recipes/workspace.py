@@ -1,0 +1,164 @@
+"""What every recipe works on: the videos of the configuration, decoded, with their labels' space and splits."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from datamodules.a2d import A2DSource
+from datamodules.datasets import PseudoFrames, PseudoVideos
+from datamodules.frame_cache import FrameCache
+from datamodules.records import VideoRecord, VideoSource
+from datamodules.synthetic import SyntheticSource
+from datamodules.transforms import resize
+from datamodules.videos import VideosSource
+from modules.distributed import barrier, rank
+from pseudolabel.store import Index, PARow, PAStore
+from pseudolabel.types import Clip, DataError, FloatArray
+
+SOURCES: dict[str, type[VideoSource]] = {"a2d": A2DSource, "synthetic": SyntheticSource, "videos": VideosSource}
+
+
+class Workspace:
+    """Records by split, the frame cache, and the rules of which frames validate.
+
+    Validation videos serve the criterion where the data has them. A small set of a user's own videos has none: then
+    every ``data.val_every``-th sampled frame of the training videos is held back from training instead.
+
+    Args:
+        cfg: the whole configuration.
+        run_dir: the run folder (``skipped.csv`` goes there).
+
+    Raises:
+        DataError: nothing usable, or fewer than two classes.
+    """
+
+    def __init__(self, cfg: DictConfig, run_dir: Path) -> None:
+        self.cfg = cfg
+        self.source = open_source(cfg.data)
+        self.space = self.source.label_space
+        self.cache = FrameCache(
+            cfg.data.cache_dir or run_dir / "cache",
+            frames_per_video=cfg.data.frames_per_video,
+            max_side=cfg.data.max_side,
+        )
+        if rank() == 0:
+            failed = self.cache.prepare(self.source.records, workers=cfg.workers)
+            skipped = sorted({*self.source.skipped, *failed})
+            _write_skipped(run_dir / "skipped.csv", skipped)
+        barrier()
+        broken = {name for name, _ in _read_skipped(run_dir / "skipped.csv")}
+        records = [record for record in self.source.records if record.name not in broken]
+        self.train = [record for record in records if record.split == "train"]
+        self.val = [record for record in records if record.split == "val"]
+        self.test = [record for record in records if record.split == "test"]
+        if not self.train:
+            raise DataError(f"No training video is usable; {len(broken)} were skipped, see {run_dir / 'skipped.csv'}.")
+        self.by_name = {record.name: record for record in self.train + self.val}
+        self._val_names = {record.name for record in self.val}
+        if len({tag.actor for record in self.train for tag in record.tags}) < 2:
+            raise DataError(
+                f"The training videos show a single class ({self.train[0].tags[0].actor}); class activation needs a "
+                "contrast of at least two. Add videos of another class to tags.csv."
+            )
+
+    @property
+    def annotated(self) -> list[str]:
+        """Names of the videos that get pseudo-annotations."""
+        return sorted(self.by_name)
+
+    def clip(self, name: str) -> Clip:
+        """Return a training or validation video's sampled frames as a clip."""
+        record = self.by_name[name]
+        return Clip(
+            np.asarray(self.cache.frames(record)),
+            self.cache.indices(record),
+            name,
+            self.cache.fps(record),
+            record.tags,
+        )
+
+    def positions(self, record: VideoRecord, *, validation: bool) -> list[int]:
+        """Positions of a record's cached frames that belong to training or to validation."""
+        count = len(self.cache.indices(record))
+        if self._val_names:
+            return list(range(count)) if (record.name in self._val_names) == validation else []
+        every = self.cfg.data.val_every
+        held = {p for p in range(count) if p % every == every // 2} if count >= every else set()
+        return [p for p in range(count) if (p in held) == validation]
+
+    def split_index(self, index: Index, *, validation: bool) -> Index:
+        """Rows of an index that belong to training or to validation."""
+        chosen = {
+            name: {int(self.cache.indices(record)[p]) for p in self.positions(record, validation=validation)}
+            for name, record in self.by_name.items()
+        }
+        return [row for row in index if row.frame in chosen.get(row.video, ())]
+
+    def truth(self, record: VideoRecord, frame: int, size: tuple[int, int]) -> Any:
+        """Return the true mask (H, W) resized to ``size``, or None. Scoring only."""
+
+        mask = self.source.mask(record, frame)
+        return None if mask is None else resize(mask, size, nearest=True)
+
+    def tag_labels(self, records: Sequence[VideoRecord], classes: Sequence[str], *, of: str) -> FloatArray:
+        """float32 (len(records), len(classes)): the ``actor`` or ``action`` tags of each video."""
+        table = np.zeros((len(records), len(classes)), np.float32)
+        for row, record in zip(table, records, strict=True):
+            for tag in record.tags:
+                name = getattr(tag, of)
+                if name in classes:
+                    row[classes.index(name)] = 1
+        return table
+
+    def single_tag_records(self, records: Sequence[VideoRecord], *, of: str) -> list[VideoRecord]:
+        """Records with exactly one actor (or one action)."""
+        return [record for record in records if len({getattr(tag, of) for tag in record.tags}) == 1]
+
+    def pseudo_frames(self, store: PAStore, version: int, options: DictConfig, *, seed: int, epoch: int) -> PseudoFrames:
+        """Return the training crops of a version."""
+        rows = self.split_index(store.index(version), validation=False)
+        return PseudoFrames(
+            self.cache,
+            self.by_name,
+            store,
+            version,
+            rows,
+            crop=options.crop,
+            scales=tuple(options.scales),
+            jitter=options.jitter,
+            seed=seed,
+            epoch=epoch,
+        )
+
+    def pseudo_videos(self, store: PAStore, version: int, slic: DictConfig) -> PseudoVideos:
+        """Return the validation videos with a version's labels."""
+        rows: list[PARow] = self.split_index(store.index(version), validation=True)
+        return PseudoVideos(
+            self.cache, self.by_name, store, version, rows, superpixels=slic.n, compactness=slic.compactness
+        )
+
+
+def open_source(data: DictConfig) -> VideoSource:
+    """Open the data set that the configuration names."""
+    options: Any = OmegaConf.to_container(data.source, resolve=True)
+    return SOURCES[data.name](**options)
+
+
+def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["video", "reason"])
+        writer.writerows(skipped)
+    for name, reason in skipped:
+        print(f"skipped: {name}: {reason}")
+
+
+def _read_skipped(path: Path) -> list[tuple[str, str]]:
+    with path.open(newline="") as file:
+        return [(row["video"], row["reason"]) for row in csv.DictReader(file)]

@@ -1,0 +1,509 @@
+"""WS2: weakly supervised actor-action segmentation with a wise selection (Chen et al. 2020).
+
+Stage 1 writes PA.v0 from attention; stage 2 selects, trains and predicts until the region integrity criterion converges.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+from rich.progress import track
+
+from callbacks.pictures import Pictures
+from callbacks.rounds import Rounds
+from datamodules.datasets import TagClips, TagFrames
+from datamodules.loaders import EpochDataModule
+from modules.checkpoints import read_checkpoint, save_weights, to_plain
+from modules.discriminator import cross_fitted_realness
+from modules.distributed import barrier, gather_lists, own_share, rank
+from modules.encoder2d import Encoder2D
+from modules.encoder3d import Encoder3D
+from modules.segmenter import Segmenter
+from pseudolabel.annotate import annotate
+from pseudolabel.attention import label_by_attention, normalize, otsu_mask, resize_maps
+from pseudolabel.refine import refine_labels
+from pseudolabel.select import cut_and_paste, patch_passes
+from pseudolabel.store import Index, PAStore
+from pseudolabel.superpixels import segment_superpixels
+from pseudolabel.types import VOID, Annotation, Clip, DataError, FloatArray, LabelSpace, Scores, UInt8Array
+from recipes.engine import build_trainer, fit_encoder
+from recipes.run_folder import RunFolder
+from recipes.scoring import score_segmenter, score_version
+from recipes.workspace import Workspace
+
+SWITCHES = {
+    "selection": ("wise", "full"),
+    "criterion": ("ric", "miou_pa"),
+    "cues": ("both", "actor", "action"),
+    "selector.use": ("either", "discriminator", "classifier"),
+    "refine.overlap": ("share", "iou"),
+}
+"""The settings of the ablations and what each may be."""
+
+# --- annotators: pure functions of a clip
+
+
+class SlicRefiner:
+    """Algorithm 2 on whole clips.
+
+    Args:
+        space: the label space.
+        slic: ``n`` and ``compactness``.
+        refine: ``alpha``, ``beta``, ``overlap``.
+        enabled: False leaves the labels as they are (ablation).
+    """
+
+    def __init__(self, space: LabelSpace, slic: dict[str, Any], refine: dict[str, Any], *, enabled: bool = True) -> None:
+        self.num_classes, self.slic, self.options, self.enabled = space.num_classes, slic, refine, enabled
+
+    def __call__(self, frames: UInt8Array, labels: UInt8Array) -> UInt8Array:
+        """Refine labels (T, H, W) of frames (T, H, W, 3); a frame whose object would vanish keeps its raw labels."""
+        if not self.enabled:
+            return labels
+        refined = np.empty_like(labels)
+        for t, (frame, raw) in enumerate(zip(frames, labels, strict=True)):
+            superpixels = segment_superpixels(frame, **self.slic)
+            refined[t] = refine_labels(raw, superpixels, num_classes=self.num_classes, **self.options)
+            if not refined[t].any():
+                refined[t] = raw
+        return refined
+
+
+class AttentionAnnotator:
+    """PA.v0: Otsu on each attention map, union of the cues, SLIC refinement (Sec. 3.1 and 4).
+
+    Reads ``clip.evidence["actor"]`` and ``["action"]``, float32 (len(tags), T, h, w).
+    """
+
+    def __init__(self, space: LabelSpace, refiner: SlicRefiner) -> None:
+        self.space, self.refiner = space, refiner
+
+    def __call__(self, clip: Clip, scores: Scores | None) -> Annotation:
+        """Annotate a clip from its attention maps."""
+        ids = [self.space.index(tag) for tag in clip.tags]
+        size = clip.frames.shape[1:3]
+        cues = [normalize(resize_maps(maps, size)) for maps in clip.evidence.values()]  # each (K, T, H, W)
+        labels = np.zeros(clip.frames.shape[:3], np.uint8)
+        quality = np.zeros(len(labels), np.float32)
+        for t in range(len(labels)):
+            masks = np.any([[otsu_mask(cue[k, t]) for k in range(len(ids))] for cue in cues], axis=0)  # (K, H, W)
+            attention = np.mean([cue[:, t] for cue in cues], axis=0)
+            labels[t] = label_by_attention(attention, masks, ids)
+            if (labels[t] > 0).any():
+                quality[t] = attention.max(axis=0)[labels[t] > 0].mean()
+        return Annotation(self.refiner(clip.frames, labels), quality)
+
+
+class PredictionAnnotator:
+    """PA.v1 and later: the network's refined prediction, restricted to the video's tags (SPEC S-f)."""
+
+    def __init__(self, space: LabelSpace, refiner: SlicRefiner) -> None:
+        self.space, self.refiner = space, refiner
+
+    def __call__(self, clip: Clip, scores: Scores | None) -> Annotation:
+        """Annotate a clip from the present network's scores (T, C, H, W)."""
+        if scores is None:
+            raise ValueError("predictions are refined from scores, got None")
+        allowed = np.flatnonzero(self.space.allowed(clip.tags))
+        within = scores[:, allowed]
+        raw = allowed[within.argmax(axis=1)].astype(np.uint8)
+        confidence = within.max(axis=1)
+        quality = [float(c[r > 0].mean()) if (r > 0).any() else 0.0 for c, r in zip(confidence, raw, strict=True)]
+        return Annotation(self.refiner(clip.frames, raw), np.asarray(quality, np.float32))
+
+
+# --- selection
+
+
+class WiseSelector:
+    """Passes frames whose cut-and-paste patch fools the discriminator OR is recognised by the classifier (Fig. 5).
+
+    Args:
+        workspace: the data.
+        store: where the version is.
+        encoder: the classifier of stage 1.
+        options: ``use``, ``patch_size`` and the discriminator's settings.
+        seed: decides background squares and the cross-fit.
+    """
+
+    def __init__(self, workspace: Workspace, store: PAStore, encoder: Encoder2D, options: DictConfig, seed: int) -> None:
+        self.workspace, self.store, self.encoder, self.options, self.seed = workspace, store, encoder, options, seed
+
+    def __call__(self, index: Index) -> FloatArray:
+        """Weigh the rows of the newest version: 1 = selected for training, 0 = not."""
+        version = self.store.current() or 0
+        training = self.workspace.split_index(index, validation=False)
+        place = {(row.video, row.frame): position for position, row in enumerate(index)}
+        weights = np.zeros(len(index), np.float32)
+        frames_of: dict[str, list[int]] = {}
+        for row in training:
+            frames_of.setdefault(row.video, []).append(row.frame)
+        videos = sorted(frames_of)
+        patches = []
+        dominant: list[list[int]] = []
+        for number, name in enumerate(track(videos, description="cut and paste", disable=len(videos) < 8, transient=True)):
+            clip = self.workspace.clip(name)
+            chosen = np.isin(clip.indices, frames_of[name])
+            labels = np.stack([self.store.read(version, name, int(frame)) for frame in clip.indices[chosen]])
+            rng = np.random.default_rng((self.seed, version, number))
+            patches.append(cut_and_paste(clip.frames[chosen], labels, size=self.options.patch_size, rng=rng))
+            dominant.append([_dominant_class(labels[position]) for position in patches[-1].positions])
+        realness = cross_fitted_realness(
+            [p.foreground for p in patches],
+            [p.pasted for p in patches],
+            device=self.encoder.device,
+            seed=self.seed + version,
+            **to_plain(self.options.discriminator),
+        )
+        actor_of = self.workspace.space.actor_of
+        for name, patch, real, classes in zip(videos, patches, realness, dominant, strict=True):
+            top1 = self.encoder.classify(patch.pasted)
+            real = np.where(patch.has_background, real, 0)
+            passed = patch_passes(real, top1 + 1, actor_of[classes], use=self.options.use)
+            frames = np.asarray(frames_of[name])
+            for frame in frames[patch.positions[passed]]:
+                weights[place[name, int(frame)]] = 1
+        return weights
+
+
+def _dominant_class(labels: UInt8Array) -> int:
+    counts = np.bincount(labels[(labels > 0) & (labels != VOID)], minlength=1)
+    return int(counts.argmax())
+
+
+# --- stages
+
+
+class WS2:
+    """The recipe: each method is one stage, written to its own folder and done once.
+
+    Args:
+        cfg: the whole configuration.
+        run: the run folder.
+        workspace: the data.
+        loggers: Lightning loggers shared by all stages.
+    """
+
+    def __init__(self, cfg: DictConfig, run: RunFolder, workspace: Workspace, loggers: list[Logger]) -> None:
+        self.cfg, self.run, self.workspace, self.loggers = cfg, run, workspace, loggers
+        self.options = cfg
+        self.space = workspace.space
+        self.store = PAStore(run.path / "pa")
+        self.refine = {key: value for key, value in to_plain(cfg.refine).items() if key != "enabled"}
+        self.refiner = SlicRefiner(self.space, to_plain(cfg.slic), self.refine, enabled=cfg.refine.enabled)
+        self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu")
+        for key, known in SWITCHES.items():
+            if OmegaConf.select(cfg, key) not in known:
+                raise DataError(f"{key}={OmegaConf.select(cfg, key)}: expected {' or '.join(known)}.")
+        self.use_actor = self.options.cues != "action"
+        self.use_action = self.options.cues != "actor" and self.space.has_actions
+        if not (self.use_actor or self.use_action):
+            raise DataError("cues=action needs tags with actions; the data has none. Use cues=both.")
+
+    def stages(self) -> dict[str, Any]:
+        """Do all stages in order and return their results."""
+        results = {"encoder2d": self.run.stage("encoder2d", self.train_encoder2d)}
+        if self.use_action:
+            results["encoder3d"] = self.run.stage("encoder3d", self.train_encoder3d)
+        results["v0"] = self.run.stage("v0", self.annotate_v0)
+        results["segmenter"] = self.run.stage("segmenter", self.train_segmenter)
+        results["scores"] = self.run.stage("scores", self.score)
+        if self.options.twin:
+            results["twin"] = self.run.stage("twin", self.train_twin)
+        return results
+
+    def train_encoder2d(self, folder: Path) -> dict[str, Any]:
+        """Actor classifier on the frames of single-actor videos (S3); on all videos if a class never stands alone."""
+        options, space, cache = self.options.encoder2d, self.workspace, self.workspace.cache
+        classes = list(self.space.actors[1:])
+        records, multi = _pick_videos(space, space.train, classes, of="actor")
+        val, _ = (records, False) if not space.val else _pick_videos(space, space.val, classes, of="actor", multi=multi)
+        module = Encoder2D(classes, multi_label=multi, **to_plain(options.model))
+
+        def frames(chosen: list[Any], *, train: bool, epoch: int) -> TagFrames:
+            return TagFrames(
+                cache,
+                chosen,
+                space.tag_labels(chosen, classes, of="actor"),
+                size=options.model.image_size,
+                positions=lambda record: space.positions(record, validation=not train),
+                seed=self.cfg.seed,
+                epoch=epoch,
+                train=train,
+                area=tuple(options.area),
+            )
+
+        data = EpochDataModule(
+            lambda epoch: frames(records, train=True, epoch=epoch),
+            lambda epoch: frames(val, train=False, epoch=epoch),
+            batch_size=options.batch_size,
+            val_batch_size=options.batch_size,
+            workers=self.cfg.workers_per_loader,
+            seed=self.cfg.seed,
+        )
+        results = fit_encoder(
+            self.cfg, "encoder2d", folder, module, data, max_epochs=options.epochs, loggers=self.loggers
+        )
+        return {**results, "videos": len(records), "classes": len(classes), "multi_label": multi}
+
+    def train_encoder3d(self, folder: Path) -> dict[str, Any]:
+        """Action classifier on the clips of single-action videos (S3)."""
+        options, space, cache = self.options.encoder3d, self.workspace, self.workspace.cache
+        classes = list(self.space.actions[1:])
+        records, multi = _pick_videos(space, space.train, classes, of="action")
+        val, _ = (records, False) if not space.val else _pick_videos(space, space.val, classes, of="action", multi=multi)
+        module = Encoder3D(classes, multi_label=multi, **to_plain(options.model))
+
+        def clips(chosen: list[Any], *, train: bool, epoch: int) -> TagClips:
+            return TagClips(
+                cache,
+                chosen,
+                space.tag_labels(chosen, classes, of="action"),
+                size=options.model.clip_size,
+                length=options.model.clip_frames,
+                stride=options.model.clip_stride,
+                repeat=options.repeat if train else 1,
+                seed=self.cfg.seed,
+                epoch=epoch,
+                train=train,
+                area=tuple(options.area),
+            )
+
+        data = EpochDataModule(
+            lambda epoch: clips(records, train=True, epoch=epoch),
+            lambda epoch: clips(val, train=False, epoch=epoch),
+            batch_size=options.batch_size,
+            val_batch_size=options.batch_size,
+            workers=self.cfg.workers_per_loader,
+            seed=self.cfg.seed,
+        )
+        results = fit_encoder(
+            self.cfg, "encoder3d", folder, module, data, max_epochs=options.epochs, loggers=self.loggers
+        )
+        return {**results, "videos": len(records), "classes": len(classes), "multi_label": multi}
+
+    def annotate_v0(self, folder: Path) -> dict[str, Any]:
+        """Attention of the tags' actors and actions -> PA.v0."""
+        if 0 in self.store.versions():
+            return {}
+        actors, actions = list(self.space.actors[1:]), list(self.space.actions[1:])
+        encoder2d = self._encoder2d() if self.use_actor else None
+        encoder3d = Encoder3D.load(self.run.path / "encoder3d/best.ckpt").to(self.device) if self.use_action else None
+        self.store.begin(0)
+        barrier()
+        own = [name for name in own_share(self.workspace.annotated) if not self.store.is_written(0, name)]
+
+        def clips() -> Any:
+            for name in track(own, description="attention", disable=len(own) < 8, transient=True):
+                clip = self.workspace.clip(name)
+                if encoder2d is not None:
+                    targets = [actors.index(tag.actor) for tag in clip.tags]
+                    attention = to_plain(self.options.attention)
+                    clip.evidence["actor"] = encoder2d.attention(clip.frames, targets, **attention)
+                if encoder3d is not None:
+                    record = self.workspace.by_name[name]
+                    every = self.workspace.cache.read(record, np.arange(self.workspace.cache.length(record)))
+                    targets = [actions.index(tag.action) for tag in clip.tags]
+                    clip.evidence["action"] = encoder3d.attention(every, targets, positions=list(clip.indices))
+                yield clip, None
+
+        annotator = AttentionAnnotator(self.space, self.refiner)
+        failed = gather_lists(annotate(clips(), annotator, self.store, 0, workers=self.cfg.workers))
+        barrier()
+        if rank() == 0:
+            if len(failed) >= len(self.workspace.annotated):
+                raise DataError(f"No video could be annotated; first: {failed[0][0]}: {failed[0][1]}")
+            self.store.publish(0)
+        barrier()
+        return {"videos": len(self.workspace.annotated), "skipped": failed}
+
+    def train_segmenter(self, folder: Path) -> dict[str, Any]:
+        """The rounds: select, train, predict until the criterion converges."""
+        segmenter = self._new_segmenter()
+        rounds = self._rounds(folder)
+        options = self.options.segmenter
+        data = EpochDataModule(
+            lambda epoch: self.workspace.pseudo_frames(
+                self.store, rounds.version, options, seed=self.cfg.seed, epoch=epoch
+            ),
+            lambda epoch: self.workspace.pseudo_videos(self.store, rounds.version, self.options.slic),
+            batch_size=options.batch_size,
+            workers=self.cfg.workers_per_loader,
+            seed=self.cfg.seed,
+        )
+        most = self.options.rounds.max_epochs * self.options.rounds.max_versions
+        pictures = Pictures(self.run.path / "pictures", self.workspace, self.store, loggers=self.loggers)
+        rounds.on_version = pictures.draw
+        if rank() == 0:
+            pictures.draw(0)
+        trainer = build_trainer(
+            self.cfg, "segmenter", folder, max_epochs=most, callbacks=[rounds], loggers=self.loggers
+        )
+        last = folder / "last.ckpt"
+        trainer.fit(segmenter, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        best = max(rounds.reports, key=lambda report: report.best[rounds.criterion])
+        if trainer.is_global_zero:
+            segmenter.load_state_dict(read_checkpoint(rounds.weights_of(best.version))["state_dict"])
+            save_weights(segmenter, folder / "best.ckpt")
+        barrier()
+        return {
+            "versions": [vars(report) for report in rounds.reports],
+            "best_version": best.version,
+            "steps": sum(report.steps for report in rounds.reports),
+            "weights": [str(rounds.weights_of(r.version).relative_to(self.run.path)) for r in rounds.reports],
+        }
+
+    def score(self, folder: Path) -> dict[str, Any]:
+        """Tables 1 to 4: every version's pseudo-annotations, every version's model."""
+        reports = self.run.state["segmenter"]
+        rounds = self._rounds(self.run.path / "segmenter")
+        annotations = []
+        for version in self.store.versions():
+            index = self.workspace.split_index(self.store.index(version), validation=False)
+            taught = version < len(reports["versions"])
+            entry: dict[str, Any] = {"version": version, "frames": len(index)}
+            entry["full"] = score_version(self.workspace, self.store, version, index)
+            if taught:
+                selected = [row for row in index if row.selected]
+                entry["selected"] = score_version(self.workspace, self.store, version, selected)
+                entry["selected_share"] = round(len(selected) / max(1, len(index)), 4)
+            for name in rounds.compare:
+                rival = rounds.rival_store(name)
+                same = version not in rival.versions()
+                scores = entry["full"] if same else score_version(self.workspace, rival, version, index)
+                entry[f"full_by_{name.split('/')[-1]}"] = scores
+            annotations.append(entry)
+        models = []
+        for report, weights in zip(reports["versions"], reports["weights"], strict=True):
+            segmenter = Segmenter.load(self.run.path / weights).to(self.device)
+            models.append({"version": report["version"], **self._score_model(segmenter)})
+        return {"annotations": annotations, "models": models}
+
+    def train_twin(self, folder: Path) -> dict[str, Any]:
+        """The supervised twin: the same network and number of steps, on true masks. Only the yardstick sees them."""
+        truth = PAStore(folder / "truth")
+        if 0 not in truth.versions() and rank() == 0:
+            truth.begin(0)
+            for name in self.workspace.annotated:
+                _write_truth(self.workspace, truth, name)
+            truth.publish(0)
+        barrier()
+        if not truth.index(0):
+            return {}
+        options = self.options.segmenter
+        segmenter = self._new_segmenter()
+        data = EpochDataModule(
+            lambda epoch: self.workspace.pseudo_frames(truth, 0, options, seed=self.cfg.seed, epoch=epoch),
+            batch_size=options.batch_size,
+            workers=self.cfg.workers_per_loader,
+            seed=self.cfg.seed,
+        )
+        per_epoch = max(1, len(data._train(0)) // options.batch_size)  # type: ignore[arg-type]
+        epochs = max(1, round(self.run.state["segmenter"]["steps"] / per_epoch))
+        segmenter.start_schedule(0, epochs * per_epoch)
+        last = ModelCheckpoint(folder, save_last=True, save_top_k=0, enable_version_counter=False)
+        trainer = build_trainer(self.cfg, "twin", folder, max_epochs=epochs, callbacks=[last], loggers=self.loggers)
+        resume = folder / "last.ckpt"
+        trainer.fit(segmenter, data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
+        if trainer.is_global_zero:
+            save_weights(segmenter, folder / "best.ckpt")
+        barrier()
+        return {"epochs": epochs, **self._score_model(Segmenter.load(folder / "best.ckpt").to(self.device))}
+
+    # --- parts of stages
+
+    def _rounds(self, folder: Path) -> Rounds:
+        options = self.options.rounds
+        selector = WiseSelector(self.workspace, self.store, self._encoder2d(), self.options.selector, self.cfg.seed)
+        return Rounds(
+            store=self.store,
+            clips=self.workspace.clip,
+            videos=self.workspace.annotated,
+            annotator=PredictionAnnotator(self.space, self.refiner),
+            selector=selector if self.options.selection == "wise" else self._select_all,
+            folder=folder,
+            criterion=f"val/{self.options.criterion}",
+            compare=[f"val/{name}" for name in self.options.compare],
+            patience=options.patience,
+            max_epochs=options.max_epochs,
+            max_versions=options.max_versions,
+            min_delta=options.min_delta,
+            reinit=options.reinit,
+            workers=self.cfg.workers,
+        )
+
+    def _select_all(self, index: Index) -> FloatArray:
+        """selection=full: every training frame counts alike."""
+        training = {(row.video, row.frame) for row in self.workspace.split_index(index, validation=False)}
+        return np.array([(row.video, row.frame) in training for row in index], np.float32)
+
+    def _encoder2d(self) -> Encoder2D:
+        return Encoder2D.load(self.run.path / "encoder2d/best.ckpt").to(self.device)
+
+    def _new_segmenter(self) -> Segmenter:
+        """A fresh segmenter; its backbone starts from ``weights``, else from stage 1's classifier if that is the same."""
+        torch.manual_seed(self.cfg.seed)
+        model = to_plain(self.options.segmenter.model)
+        segmenter = Segmenter(
+            self.space.to_dict(),
+            **model,
+            refine=self.refine,
+            ric_alpha=self.options.rounds.ric_alpha,
+            max_side=self.cfg.data.max_side,
+        )
+        if self.options.segmenter.init == "encoder2d":
+            encoder = self._encoder2d()
+            try:
+                segmenter.network.backbone.load_state_dict(encoder.backbone.state_dict())
+            except RuntimeError as error:
+                raise DataError(
+                    "segmenter.init=encoder2d needs the same backbone in both stages, got "
+                    f"{encoder.hparams['backbone']} and {model['backbone']}. Use segmenter.init=null or equal backbones."
+                ) from error
+        return segmenter
+
+    def _score_model(self, segmenter: Segmenter) -> dict[str, Any]:
+        space = self.workspace
+        radius = self.options.align_radius
+        held_out = space.test or space.train
+        found = {"test": score_segmenter(space, segmenter, held_out, radius=radius)}
+        if space.val:
+            found["val"] = score_segmenter(space, segmenter, space.val, radius=radius)
+        found["tested_on"] = "test" if space.test else "train"  # type: ignore[assignment]
+        return found
+
+
+def _pick_videos(
+    workspace: Workspace, records: Sequence[Any], classes: Sequence[str], *, of: str, multi: bool | None = None
+) -> tuple[list[Any], bool]:
+    """Videos with one actor (or action); all videos, as a multi-label task, when a class never stands alone."""
+    single = workspace.single_tag_records(records, of=of)
+    seen = Counter(getattr(tag, of) for record in single for tag in record.tags)
+    if multi is None:
+        multi = any(not seen[name] for name in classes)
+    return (list(records), True) if multi or not single else (single, False)
+
+
+def _write_truth(workspace: Workspace, store: PAStore, name: str) -> None:
+    record = workspace.by_name[name]
+    clip = workspace.clip(name)
+    size = clip.frames.shape[1:3]
+    masks = [workspace.truth(record, int(frame), (size[0], size[1])) for frame in clip.indices]
+    kept = [position for position, mask in enumerate(masks) if mask is not None]
+    if kept:
+        part = Clip(clip.frames[kept], clip.indices[kept], name, clip.fps, clip.tags)
+        store.write(0, part, Annotation(np.stack([masks[p] for p in kept]), np.ones(len(kept), np.float32)))
+
+
+def run(cfg: DictConfig, folder: RunFolder, workspace: Workspace, loggers: list[Logger]) -> dict[str, Any]:
+    """Run the recipe and return the results of its stages."""
+    OmegaConf.set_readonly(cfg, True)
+    return WS2(cfg, folder, workspace, loggers).stages()

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from pseudolabel.attention import (
+    label_by_attention,
+    maps_at,
+    normalize,
+    otsu_mask,
+    otsu_threshold,
+    resize_maps,
+    uniform_frames,
+)
+
+
+def test_normalize_each_map_by_itself() -> None:
+    maps = np.array([[[1.0, 3.0], [2.0, 5.0]], [[-1.0, 0.0], [0.0, 1.0]], [[4.0, 4.0], [4.0, 4.0]]])
+    result = normalize(maps)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [[[0, 0.5], [0.25, 1]], [[0, 0.5], [0.5, 1]], [[0, 0], [0, 0]]])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_otsu_equals_opencv_on_uint8(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    low, high = rng.integers(0, 255, 2)
+    image = np.concatenate([rng.normal(low, 20, 500), rng.normal(high, 10, rng.integers(10, 500))])
+    image = np.clip(image, 0, 255).astype(np.uint8)[None]
+    expected, mask = cv2.threshold(image, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    assert otsu_threshold(image) == expected
+    np.testing.assert_array_equal(otsu_mask(image), mask > 0)
+
+
+def test_otsu_of_two_values_takes_the_lowest_of_equal_thresholds() -> None:
+    image = np.array([[10, 10, 10, 200]], np.uint8)
+    assert otsu_threshold(image) == 10
+    np.testing.assert_array_equal(otsu_mask(image), [[False, False, False, True]])
+
+
+def test_otsu_maximises_the_variance_between_classes_on_floats() -> None:
+    values = np.random.default_rng(0).gamma(1.0, 3.0, 400).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    levels = np.minimum(((values - low) / (high - low) * 32).astype(int), 31)
+
+    def between(threshold: float) -> float:
+        above = values > threshold
+        if above.all() or not above.any():
+            return 0.0
+        return float(above.mean() * (1 - above.mean()) * (levels[above].mean() - levels[~above].mean()) ** 2)
+
+    best = max(between(low + (high - low) * k / 32) for k in range(1, 32))
+    assert between(otsu_threshold(values, bins=32)) == pytest.approx(best)
+
+
+def test_otsu_splits_a_blob_from_its_ground_and_ignores_scale() -> None:
+    attention = np.full((32, 32), 0.1, np.float32)
+    attention[8:20, 8:20] = 0.8
+    attention += np.random.default_rng(0).normal(0, 0.03, attention.shape).astype(np.float32)
+    expected = np.zeros((32, 32), bool)
+    expected[8:20, 8:20] = True
+    np.testing.assert_array_equal(otsu_mask(attention), expected)
+    np.testing.assert_array_equal(otsu_mask(attention * 1e-4), expected)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.7, 1.0])
+def test_otsu_of_a_constant_map_is_empty(value: float) -> None:
+    assert not otsu_mask(np.full((4, 4), value, np.float32)).any()
+
+
+def test_uniform_frames_are_the_centres_of_equal_parts() -> None:
+    assert uniform_frames(2, 16).tolist() == [4, 12]
+    assert uniform_frames(4, 16).tolist() == [2, 6, 10, 14]
+    assert uniform_frames(3, 24).tolist() == [4, 12, 20]
+    assert uniform_frames(1, 5).tolist() == [2]
+    assert uniform_frames(5, 5).tolist() == [0, 1, 2, 3, 4]
+    assert uniform_frames(4, 2).tolist() == [0, 0, 1, 1]
+
+
+def test_maps_at_is_linear_between_and_constant_beyond() -> None:
+    maps = np.array([0.0, 8.0, 4.0], np.float32)[:, None, None] * np.ones((1, 2, 3), np.float32)
+    result = maps_at(maps, 24, [0, 4, 6, 12, 14.5, 20, 23])  # maps stand at frames 4, 12, 20
+    assert result.shape == (7, 2, 3) and result.dtype == np.float32
+    np.testing.assert_allclose(result[:, 1, 2], [0, 0, 2, 8, 6.75, 4, 4])
+
+
+def test_maps_at_with_one_map_or_more_maps_than_frames() -> None:
+    one = np.full((1, 2, 2), 3.0)
+    np.testing.assert_array_equal(maps_at(one, 4, [0, 3]), np.full((2, 2, 2), 3.0))
+    many = np.arange(4.0)[:, None, None]
+    result = maps_at(many, 2, [0, 1])[:, 0, 0]
+    assert result[0] in (0.0, 1.0) and result[1] in (2.0, 3.0)
+
+
+def test_resize_maps_is_bilinear_on_every_map() -> None:
+    maps = (
+        np.array([[0.0, 1.0], [2.0, 3.0]], np.float32)[None, None].repeat(2, 0) * np.array([1, 10])[:, None, None, None]
+    )
+    result = resize_maps(maps, (4, 6))
+    assert result.shape == (2, 1, 4, 6)
+    np.testing.assert_allclose(result[1], 10 * result[0], rtol=1e-6)
+    np.testing.assert_allclose(result[0, 0, :, 0], [0, 0.5, 1.5, 2], rtol=1e-6)  # half-pixel centres
+    np.testing.assert_allclose(result[0, 0, 0], [0, 0, 1 / 3, 2 / 3, 1, 1], atol=1e-6)
+
+
+def test_label_by_attention() -> None:
+    attention = np.array([[[0.9, 0.2, 0.9, 0.5]], [[0.5, 0.6, 0.1, 0.5]]])
+    masks = np.array([[[True, True, False, True]], [[True, True, False, True]]])
+    assert label_by_attention(attention, masks, [7, 3]).tolist() == [[7, 3, 0, 7]]
+    masks[0, 0, 0] = False  # the stronger tag's mask does not cover this pixel
+    labels = label_by_attention(attention, masks, [7, 3])
+    assert labels.tolist() == [[3, 3, 0, 7]] and labels.dtype == np.uint8
+
+
+def test_label_by_attention_without_tags_is_background() -> None:
+    assert (label_by_attention(np.zeros((0, 2, 3)), np.zeros((0, 2, 3), bool), []) == np.zeros((2, 3))).all()

@@ -1,0 +1,55 @@
+"""Tags in, masks out: ``python train.py recipe=ws2 data=synthetic scale=demo`` (the default).
+
+Any key of the configuration can be set on the command line: ``python train.py data=videos data.root=my_videos name=mine``.
+The same command again goes on where it was stopped. ``--cfg`` prints the configuration, ``--help`` this text.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from recipes.command_line import command_line
+from recipes.configuration import load_config
+
+
+def train(cfg: DictConfig) -> dict[str, Any]:
+    """Run a recipe from its tags to its closing tables.
+
+    Args:
+        cfg: configuration as composed by :func:`recipes.configuration.load_config`.
+
+    Returns:
+        what is written to ``results.json``: recipe, data, seed, seconds, peak_memory_gib, versions, test, twin,
+        share_of_twin.
+
+    Raises:
+        DataError: input that cannot be used, in one line with its cure.
+    """
+    import pytorch_lightning as pl
+
+    from recipes.closing import close
+    from recipes.engine import wandb_logger
+    from recipes.registry import RECIPES
+    from recipes.run_folder import RunFolder
+    from recipes.workspace import Workspace
+
+    began = time.monotonic()
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    run = RunFolder(Path(cfg.run_dir), cfg)
+    workspace = Workspace(cfg, run.path)
+    stages = RECIPES[cfg.recipe](cfg, run, workspace, wandb_logger(cfg))
+    return close(cfg, run, stages, seconds=time.monotonic() - began)
+
+
+def main(arguments: list[str]) -> int:
+    """Compose the configuration, train, and report mistakes in one line."""
+    return command_line(arguments, doc=__doc__ or "", load=lambda o: load_config("train", o), work=train)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
