@@ -77,7 +77,7 @@ class A2DSource(VideoSource):
     any other value, or of a pair outside ``pairs``, are void.
 
     Videos marked for test are test; of the others, ``val_videos`` are drawn by :func:`stratified_split` for validation.
-    When there are fewer than three times as many, 288 of 3036 are the proportion.
+    When there are fewer than three times as many, 288 of 3036 are the proportion, and at least one.
 
     Args:
         root: folder of the data set.
@@ -256,6 +256,9 @@ def _with_validation(records: list[VideoRecord], val_videos: int, seed: int) -> 
     if val_videos and len(train) < 3 * val_videos:
         val_videos = max(1, round(len(train) * 288 / TRAIN_VIDEOS))
     chosen = {train[index] for index in stratified_split([records[i].tags for i in train], val_videos, seed)}
+    if val_videos and not chosen and len(train) > 1:
+        # A tiny set in which no two videos have the same tags: validation needs one all the same.
+        chosen = {train[int(np.random.default_rng(seed).integers(len(train)))]}
     return [
         VideoRecord(record.name, record.path, record.tags, "val", record.annotated) if index in chosen else record
         for index, record in enumerate(records)

@@ -12,6 +12,7 @@ from PIL import Image
 from datamodules.records import SPLITS, TagRow, VideoRecord, VideoSource, read_tags, stratified_split
 from datamodules.video import VIDEO_SUFFIXES, VideoReader
 from datamodules.video_frames import frame_files
+from pseudolabel.palette import read_mask
 from pseudolabel.types import VOID, DataError, LabelSpace, Tag, UInt8Array, nearest_name
 
 MASK_FOLDERS = frozenset({"masks", "Annotations", "GroundTruth"})
@@ -22,7 +23,6 @@ NO_ACTION = "none"
 
 _DEPTH = 4
 _MIN_VIDEOS_PER_CLASS = 10
-_INDEX_MODES = ("1", "L", "P", "I", "I;16")
 
 
 class VideosSource(VideoSource):
@@ -100,7 +100,7 @@ class VideosSource(VideoSource):
         file = self._mask_files.get(record.name, {}).get(index)
         if file is None:
             return None
-        values = _read_indices(file)
+        values = read_mask(file)
         self.check_mask_size(record, values.shape, file)
         found = self._values(record.name)
         if found <= {0, 1} or found <= {0, VOID}:
@@ -114,7 +114,7 @@ class VideosSource(VideoSource):
         unknown = np.setdiff1d(values, [*range(self.label_space.num_classes), VOID])
         if unknown.size:
             raise DataError(f"{file} has the unknown values {_some(unknown)}. {self._expected()}")
-        return values.astype(np.uint8)
+        return values
 
     def _expected(self) -> str:
         names = ", ".join(f"{number} {name}" for number, name in enumerate(self.label_space.names))
@@ -129,7 +129,7 @@ class VideosSource(VideoSource):
             values: set[int] = set()
             for file in self._mask_files[name].values():
                 try:
-                    values.update(np.unique(_read_indices(file)).tolist())
+                    values.update(np.unique(read_mask(file)).tolist())
                 except DataError:
                     continue
             self._mask_values[name] = frozenset(values)
@@ -244,25 +244,6 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
 def _literal(name: str) -> str:
     """Escape a video's name for ``glob``."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def _read_indices(file: Path) -> np.ndarray:
-    """Return int (H, W): palette indices or grey values as they are stored, never converted through RGB.
-
-    Raises:
-        DataError: the file is damaged or in colour.
-    """
-    try:
-        with Image.open(file) as image:
-            mode, values = image.mode, np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"Mask {file} cannot be read ({error}). Save it again as palette or grey PNG.") from error
-    if mode not in _INDEX_MODES:
-        raise DataError(
-            f"Mask {file} is a colour image (mode {mode}), expected one value per pixel. Save it as palette or grey "
-            "PNG whose values are class ids."
-        )
-    return values.astype(np.int32)
 
 
 def _some(values: np.ndarray) -> str:

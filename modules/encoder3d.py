@@ -31,6 +31,7 @@ class Encoder3D(Tagger):
         output_stride: spatial stride of the last feature map (32 = the paper's).
         temporal_stride: temporal stride of the last feature map (8 = the paper's).
         dropout: before the classifier.
+        bn_momentum: of the batch norms; None = the network's own 0.01, which suits long training and fine-tuning.
         clip_size: side of the frames in a clip.
         clip_frames: frames per clip (t of Fig. 6).
         clip_stride: distance of neighbouring frames in source frames.
@@ -48,6 +49,7 @@ class Encoder3D(Tagger):
         output_stride: int = 32,
         temporal_stride: int = 8,
         dropout: float = 0.5,
+        bn_momentum: float | None = None,
         clip_size: int = 224,
         clip_frames: int = 64,
         clip_stride: int = 1,
@@ -60,6 +62,9 @@ class Encoder3D(Tagger):
         )
         if weights is not None:
             load_weights(self.network, weights, ignored=("logits.",))
+        for layer in self.network.modules():
+            if isinstance(layer, nn.BatchNorm3d) and bn_momentum is not None:
+                layer.momentum = bn_momentum
         self.network.replace_logits(len(classes))
         self.clip_size, self.clip_frames, self.clip_stride = clip_size, clip_frames, clip_stride
 

@@ -152,6 +152,14 @@ def test_validation_split(tmp_path: Path) -> None:
     assert len(A2DSource(root, val_videos=21).select("val")) == 6
 
 
+def test_a_tiny_set_has_a_validation_video(tmp_path: Path) -> None:
+    videos = {"cat": ({1: raw(CAT_WALKING)}, 0), "dog": ({1: raw(DOG_RUNNING)}, 0)}
+    source = A2DSource(write_a2d(tmp_path, videos))
+    assert len(source.select("val")) == len(source.select("train")) == 1
+    assert len(A2DSource(tmp_path, val_videos=0).select("train")) == 2
+    assert len(A2DSource(tmp_path, pairs=["cat-walking"]).select("train")) == 1
+
+
 def test_broken_items_are_listed_and_the_rest_goes_on(root: Path) -> None:
     (root / "clips320H/cat1.mp4").unlink()
     (root / "clips320H/baby.mp4").write_bytes(b"")

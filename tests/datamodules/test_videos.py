@@ -117,7 +117,7 @@ def test_bad_masks(root: Path) -> None:
     for index, message in [
         (0, r"00000\.png has the unknown values 7, 9.*1 bird, 2 cat, 3 dog.*Save masks"),
         (1, r"00001\.png is 16x32.*32x32"),
-        (2, r"00002\.png is a colour image"),
+        (2, r"00002\.png. holds colours"),
     ]:
         with pytest.raises(DataError, match=message):
             source.mask(rex, index)
@@ -128,7 +128,7 @@ def test_a_truncated_mask_is_named(root: Path) -> None:
     file = write_mask_png(root / "masks/rex/00000.png", noisy)
     file.write_bytes(file.read_bytes()[:-100])
     source = VideosSource(root, actions=False)
-    with pytest.raises(DataError, match=r"00000\.png cannot be read"):
+    with pytest.raises(DataError, match=r"00000\.png. cannot be read"):
         source.mask(source.records[0], 0)
 
 

@@ -150,8 +150,9 @@ def test_region_integrity_weighs_by_alpha_and_counts_void_as_background() -> Non
     metric.update(torch.tensor([[255, 1]]), torch.tensor([[0, 1]]), torch.tensor([[0, 1]]))
     assert metric.compute()["ric"].item() == pytest.approx(3.0)
     metric.reset()
-    metric.update(torch.tensor([[0, 1]]), torch.tensor([[255, 1]]), torch.tensor([[0, 1]]))
-    assert metric.compute()["ric"].item() == pytest.approx(3.0)
+    metric.update(torch.tensor([[1, 1]]), torch.tensor([[255, 1]]), torch.tensor([[0, 1]]))
+    assert metric.compute()["miou_pa"].item() == 1.0
+    assert metric.compute()["rii"].item() == pytest.approx((0 + 1 / 2) / 2)
 
 
 def test_region_integrity_of_all_void_annotations() -> None:
@@ -174,7 +175,7 @@ def test_region_integrity_is_over_the_data_set_and_states_add() -> None:
 
 def test_sequence_jaccard_by_hand() -> None:
     metric = SequenceJaccard(num_videos=3)
-    predicted = torch.tensor([[[1, 1, 0]], [[0, 0, 0]], [[2, 0, 0]], [[1, 1, 255]]])
+    predicted = torch.tensor([[[1, 1, 0]], [[0, 0, 0]], [[2, 0, 1]], [[1, 1, 255]]])
     target = torch.tensor([[[1, 0, 0]], [[0, 0, 0]], [[1, 1, 255]], [[0, 1, 1]]])
     # video 0: 1/2 and, both empty, 1; video 2: 1/2 with the last pixel ignored, and 1/3; video 1 has no frames
     metric.update(predicted[:3], target[:3], [0, 0, 2])

@@ -166,7 +166,7 @@ def test_streaming_gives_the_same_with_flat_memory(radius: int) -> None:
         for count, frame in enumerate(labels, start=1):
             done += aligner.push(frame)
             assert len(done) == max(0, count - radius)
-            assert len(aligner._frames) <= 2 * radius + 1
+            assert len(aligner._frames) <= 2 * radius, "and one more while a frame is pushed"
         done += aligner.flush()
         np.testing.assert_array_equal(np.stack(done), align_actions(labels, SPACE, radius=radius))
         assert align_actions(labels, SPACE, radius=radius).dtype == np.uint8
