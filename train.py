@@ -1,7 +1,8 @@
 """Tags in, masks out: ``python train.py recipe=ws2 data=synthetic scale=demo`` (the default).
 
-Any key of the configuration can be set on the command line: ``python train.py data=videos data.root=my_videos name=mine``.
-The same command again goes on where it was stopped. ``--cfg`` prints the configuration, ``--help`` this text.
+Any key of the configuration can be set on the command line, such as
+``python train.py data=videos data.root=my_videos name=mine``. The same command again
+goes on where it was stopped. ``--cfg`` prints the configuration, ``--help`` this text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures of the evolving masks: one row per video, the frame, the truth if there is one, then v0, v1, …"""
+"""Pictures of the evolving masks: one row per video, the frame, the truth if there is one, then the versions."""
 
 from __future__ import annotations
 
@@ -74,12 +74,16 @@ class Pictures:
         clip = self.source.clip(name)
         position = len(clip.frames) // 2
         frame, number = clip.frames[position], int(clip.indices[position])
-        truth = self.source.truth(self.source.by_name[name], number, frame.shape[:2])
-        tiles = [frame, overlay(frame, truth) if truth is not None else np.zeros_like(frame)]
-        tiles += [overlay(frame, self.store.read(version, name, number)) for version in versions]
+        masks = [self.source.truth(self.source.by_name[name], number, frame.shape[:2])]
+        masks += [self._read(version, name, number) for version in versions]
+        tiles = [frame, *(np.zeros_like(frame) if mask is None else overlay(frame, mask) for mask in masks)]
         size = (self.width, round(self.width * frame.shape[0] / frame.shape[1]))
         return np.concatenate([cv2.resize(tile, size, interpolation=cv2.INTER_AREA) for tile in tiles], axis=1)
 
+    def _read(self, version: int, name: str, number: int) -> UInt8Array | None:
+        """Return a mask, None for a video that was skipped in this version."""
+        return self.store.read(version, name, number) if self.store.is_written(version, name) else None
+
 
 def _pad(row: UInt8Array, height: int) -> UInt8Array:
-    return cv2.copyMakeBorder(row, 0, height - row.shape[0], 0, 0, cv2.BORDER_CONSTANT)
+    return np.pad(row, ((0, height - row.shape[0]), (0, 0), (0, 0)))

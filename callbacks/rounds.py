@@ -1,8 +1,8 @@
 """Pseudo-label rounds inside one fit: train until the criterion converges, annotate anew, select, go on.
 
 The callback knows three things of a recipe - its annotator, its selector and the name of its criterion - and the store.
-It holds on one and on many ranks: every rank annotates its own share of the videos, rank 0 publishes. It resumes from any
-instant: what is decided is written into the checkpoint before what it leads to begins.
+It holds on one and on many ranks: every rank annotates its own share of the videos, rank 0 publishes. It resumes from
+any instant: what is decided is written into the checkpoint before what it leads to begins.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Rounds(pl.Callback):
         min_delta: float = 0.005,
         reinit: bool = False,
         workers: int = 1,
-        on_version: Callable[[int], None] | None = None,
+        on_version: Callable[[int], object] | None = None,
     ) -> None:
         self.store, self.clips, self.videos = store, clips, list(videos)
         self.annotator, self.selector = annotator, selector
@@ -143,6 +143,7 @@ class Rounds(pl.Callback):
         """Go on where the last run was stopped; a fresh fit begins the schedule of version 0."""
         if self.turning:
             self._turn(trainer, pl_module)
+            self._reload_loaders(trainer)
         elif trainer.global_step == 0:
             self._start_schedule(trainer, pl_module, steps_per_epoch=int(trainer.num_training_batches))
         if self.done:
@@ -195,6 +196,8 @@ class Rounds(pl.Callback):
                 self._restore(pl_module, self.folder / "first.ckpt")
             for optimizer in trainer.optimizers:
                 optimizer.state.clear()
+                for group in optimizer.param_groups:  # the scheduler's next step comes after the first batch
+                    group["lr"] = group.get("initial_lr", group["lr"])
             batch_size = trainer.datamodule.batch_size  # type: ignore[attr-defined]
             self._start_schedule(trainer, pl_module, steps_per_epoch=max(1, self.reports[-1].selected // batch_size))
         self.turning = False
@@ -218,10 +221,10 @@ class Rounds(pl.Callback):
 
         failed = annotate(scored(), self.annotator, store, version, workers=self.workers)
         failed = gather_lists(failed)
+        if len(failed) >= len(self.videos):
+            raise DataError(f"No video could be annotated for version {version}; first: {failed[0][0]}: {failed[0][1]}")
         barrier()
         if pl_module.global_rank == 0:
-            if len(failed) >= len(self.videos):
-                raise DataError(f"No video could be annotated for version {version}; first: {failed[0][0]}: {failed[0][1]}")
             for video, reason in failed:
                 print(f"skipped in v{version}: {video}: {reason}")
             store.publish(version)
@@ -267,6 +270,11 @@ class Rounds(pl.Callback):
 
     def _start_schedule(self, trainer: pl.Trainer, pl_module: Any, *, steps_per_epoch: int) -> None:
         pl_module.start_schedule(trainer.global_step, steps_per_epoch * self.max_epochs)
+
+    def _reload_loaders(self, trainer: pl.Trainer) -> None:
+        """Have the loaders built again: this epoch's were built for the version before the turn."""
+        trainer.fit_loop._last_train_dl_reload_epoch = float("-inf")
+        trainer.fit_loop.epoch_loop.val_loop._last_val_dl_reload_epoch = float("-inf")
 
     def _restore(self, pl_module: pl.LightningModule, path: Path) -> None:
         pl_module.load_state_dict(read_checkpoint(path)["state_dict"])

@@ -80,7 +80,9 @@ class Source:
             raise DataError(f"{self.path} cannot be read ({error}). Check its permissions.") from error
         except DataError as error:
             if self.path.is_dir() and "different sizes" in str(error):
-                raise DataError(f"{error} If they are no video, give them one by one: input='{self.path}/*'.") from error
+                raise DataError(
+                    f"{error} If they are no video, give them one by one: input='{self.path}/*'."
+                ) from error
             raise
         return reader
 
@@ -125,7 +127,9 @@ def _expand(text: str, out: Path) -> list[Path]:
         return _take(path, out)
     if not glob.has_magic(text):
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(f"Input not found: {path} does not exist{nearest_name(path.name, siblings) or '.'} Check input=.")
+        raise DataError(
+            f"Input not found: {path} does not exist{nearest_name(path.name, siblings) or '.'} Check input=."
+        )
     matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
     taken: list[Path] = []
     for match in sorted(matches, key=lambda match: [natural_key(Path(part)) for part in match.parts]):
@@ -137,7 +141,9 @@ def _expand(text: str, out: Path) -> list[Path]:
 
 
 def _is_usable(path: Path) -> bool:
-    return path.is_dir() and is_video(path) or path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES + FRAME_SUFFIXES
+    return (path.is_dir() and is_video(path)) or (
+        path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES + FRAME_SUFFIXES
+    )
 
 
 def _take(path: Path, out: Path) -> list[Path]:
@@ -160,11 +166,12 @@ def _expected() -> str:
 def _name(paths: list[Path]) -> list[Source]:
     """Name the inputs so that no output of one is an output of another, also where upper and lower case are one."""
     wanted = [path.resolve().name if path.is_dir() else path.stem for path in paths]
+    reserved = {stem.casefold() for stem in wanted}
     named: list[Source] = []
     taken: set[str] = set()
     for path, stem in zip(paths, wanted, strict=True):
         name, number = stem, 1
-        while taken & outputs_of(name) or number > 1 and name in wanted:
+        while taken & outputs_of(name) or (number > 1 and name.casefold() in reserved):
             number += 1
             name = f"{stem}-{number}"
         taken |= outputs_of(name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pseudolabel.types import DataError
 
 EpochDataset = Callable[[int], Dataset[Any]]
 
@@ -24,14 +26,14 @@ class GlobalBatchSampler(Sampler[list[int]]):
         world_size: number of processes; must divide ``batch_size``.
 
     Raises:
-        ValueError: ``batch_size`` is not a multiple of ``world_size``.
+        DataError: ``batch_size`` is not a multiple of ``world_size``.
     """
 
     def __init__(
         self, length: int, batch_size: int, *, seed: int = 0, epoch: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
         if batch_size % world_size:
-            raise ValueError(
+            raise DataError(
                 f"batch_size={batch_size} is the total over all ranks and must be a multiple of the {world_size} "
                 f"processes. Use batch_size={-(-batch_size // world_size) * world_size}."
             )
@@ -54,6 +56,7 @@ class ShardSampler(Sampler[int]):
     """Items rank, rank + N, … without padding: every item is evaluated exactly once over all ranks."""
 
     def __init__(self, data: Sized, *, rank: int = 0, world_size: int = 1) -> None:
+        self.data = data
         self.items = range(rank, len(data), world_size)
 
     def __len__(self) -> int:
@@ -98,8 +101,9 @@ class EpochDataModule(pl.LightningDataModule):
         """Return the loader of the present epoch."""
         epoch, rank, world_size = self._place()
         data = self._train(epoch)
+        length = len(cast(Sized, data))
         sampler = GlobalBatchSampler(
-            len(data), self.batch_size, seed=self.seed, epoch=epoch, rank=rank, world_size=world_size  # type: ignore[arg-type]
+            length, self.batch_size, seed=self.seed, epoch=epoch, rank=rank, world_size=world_size
         )
         return DataLoader(data, batch_sampler=sampler, num_workers=self.workers)
 
@@ -109,5 +113,10 @@ class EpochDataModule(pl.LightningDataModule):
             return []
         epoch, rank, world_size = self._place()
         data = self._val(epoch)
-        shard = ShardSampler(data, rank=rank, world_size=world_size)  # type: ignore[arg-type]
+        shard = ShardSampler(cast(Sized, data), rank=rank, world_size=world_size)
+        if len(shard.data) < world_size:
+            raise DataError(
+                f"Validation has {len(shard.data)} items for {world_size} processes, and each needs one at least. "
+                "Use fewer trainer.devices or more validation videos."
+            )
         return DataLoader(data, batch_size=self.val_batch_size, sampler=shard, num_workers=self.workers)

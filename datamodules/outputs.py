@@ -64,7 +64,7 @@ class PredictionWriter:
 
     def _refuse(self, source: Path) -> None:
         targets = [path.resolve() for path in (self.folder, self.overlay) if path is not None]
-        if source in targets or self.folder is not None and source.parent == self.folder.resolve():
+        if source in targets or (self.folder is not None and source.parent == self.folder.resolve()):
             raise DataError(f"The outputs in {self.out} would overwrite the input {source}. Choose another out=.")
         if self.folder is None or not self.folder.exists():
             return

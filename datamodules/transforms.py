@@ -32,7 +32,7 @@ def resize(image: AnyArray, size: tuple[int, int], *, nearest: bool = False) -> 
 
 
 def fit_longest_side(size: tuple[int, int], longest: int | None) -> tuple[int, int]:
-    """Return ``size`` = (height, width) scaled down so that the longer side is at most ``longest`` (None = as it is)."""
+    """Return ``size`` = (height, width) scaled down until the longer side is at most ``longest`` (None = as it is)."""
     if longest is None or max(size) <= longest:
         return size
     scale = longest / max(size)
@@ -55,7 +55,11 @@ class CropBox:
 
 
 def random_resized_box(
-    size: tuple[int, int], rng: np.random.Generator, *, area: tuple[float, float], aspect: tuple[float, float] = (0.8, 1.25)
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    area: tuple[float, float],
+    aspect: tuple[float, float] = (0.8, 1.25),
 ) -> CropBox:
     """Draw a box of a random share of the image's area (the usual classifier augmentation).
 
@@ -112,8 +116,8 @@ def crop_and_pad(
     image, labels = resize(image, size), resize(labels, size, nearest=True)
     bottom, right = max(0, crop - size[0]), max(0, crop - size[1])
     if bottom or right:
-        image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-        labels = cv2.copyMakeBorder(labels, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=VOID)
+        image = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")
+        labels = np.pad(labels, ((0, bottom), (0, right)), constant_values=VOID)
     top = int(rng.integers(image.shape[0] - crop + 1))
     left = int(rng.integers(image.shape[1] - crop + 1))
     image, labels = image[top : top + crop, left : left + crop], labels[top : top + crop, left : left + crop]

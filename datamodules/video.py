@@ -172,7 +172,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
-        stream = container.add_stream("libx264", rate=self._rate, options={"crf": "20"})
+        stream = container.add_stream("libx264", rate=self._rate, options={"crf": "20", "x264-params": "mbtree=0"})
         stream.height, stream.width = (side + side % 2 for side in self.size)
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1

@@ -51,7 +51,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"Checkpoint not found: {path}. Give the path of a file such as runs/<name>/segmenter/best.ckpt.")
+        raise DataError(
+            f"Checkpoint not found: {path}. Give the path of a file such as runs/<name>/segmenter/best.ckpt."
+        )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:

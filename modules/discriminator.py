@@ -105,7 +105,8 @@ def cross_fitted_realness(
         device: where to train.
 
     Returns:
-        for each video, float32 (N_v,) in [0, 1]; 1 everywhere if there are fewer videos with patches than folds.
+        for each video, float32 (N_v,) in [0, 1]; 1 everywhere if there are fewer than two videos with
+        patches for each fold.
     """
     filled = [video for video, patches in enumerate(original) if len(patches)]
     answers = [np.ones(len(patches), np.float32) for patches in pasted]

@@ -30,7 +30,7 @@ def barrier() -> None:
 
 
 def own_share(items: Sequence[Item]) -> list[Item]:
-    """Return this rank's items: rank, rank + N, …"""
+    """Return this rank's items: rank, rank + N, and so on."""
     return list(items[rank() :: world_size()]) if world_size() > 1 else list(items)
 
 

@@ -15,7 +15,7 @@ from modules.checkpoints import load_hyper_checkpoint
 from modules.nets.backbones import create_backbone, freeze_batch_norm
 from modules.nets.gradcam import GradCAM, class_activation_map, multi_scale_maps
 from modules.tagger import Tagger
-from pseudolabel.types import FloatArray, UInt8Array
+from pseudolabel.types import DataError, FloatArray, UInt8Array
 
 
 class Encoder2D(Tagger):
@@ -37,6 +37,8 @@ class Encoder2D(Tagger):
     """
 
     input_key = "image"
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class Encoder2D(Tagger):
         super().__init__(classes, **tagger)
         self.save_hyperparameters()
         if trainable not in ("all", "head"):
-            raise ValueError(f"trainable must be 'all' or 'head', got '{trainable}'")
+            raise DataError(f"trainable must be 'all' or 'head', got '{trainable}'")
         self.backbone = create_backbone(
             backbone, weights=weights, output_stride=output_stride, args=backbone_args, mean=mean, std=std
         )
@@ -75,6 +77,11 @@ class Encoder2D(Tagger):
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the classifier's parameters."""
         return list(self.classifier.parameters())
+
+    def on_fit_start(self) -> None:
+        """Freeze once more what synchronised batch norm has built anew."""
+        if self.hparams["freeze_bn"]:
+            freeze_batch_norm(self.backbone)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 or float 0..255 (B, 3, H, W) -> what the backbone was trained on, channels last."""
@@ -109,10 +116,10 @@ class Encoder2D(Tagger):
             float32 (K, T, h, w) >= 0, at the resolution of the feature map of the unscaled frame.
 
         Raises:
-            ValueError: another method.
+            DataError: another method.
         """
         if method not in ("gradcam", "cam"):
-            raise ValueError(f"Unknown attention method '{method}'. Expected 'gradcam' or 'cam'.")
+            raise DataError(f"Unknown attention method '{method}'. Expected 'gradcam' or 'cam'.")
         classes = torch.as_tensor(list(targets), device=self.device)
 
         def maps(images: torch.Tensor) -> torch.Tensor:

@@ -113,7 +113,7 @@ class Encoder3D(Tagger):
             total[:, inside] += sampled
             hits[inside] += 1
         assert total is not None
-        return total / np.maximum(hits, 1)[None, :, None, None]
+        return (total / np.maximum(hits, 1)[None, :, None, None]).astype(np.float32)
 
     def _clip_maps(self, clip: UInt8Array, targets: Sequence[int]) -> FloatArray:
         inputs = torch.from_numpy(clip).permute(3, 0, 1, 2)[None].to(self.device)  # (T, H, W, 3) -> (1, 3, T, H, W)

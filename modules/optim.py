@@ -10,6 +10,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from modules.losses import poly_decay
+from pseudolabel.types import DataError
 
 
 def build_optimizer(
@@ -25,13 +26,13 @@ def build_optimizer(
         momentum: of SGD.
 
     Raises:
-        ValueError: another name.
+        DataError: another name.
     """
     if name == "sgd":
         return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
     if name == "adamw":
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
-    raise ValueError(f"Unknown optimizer '{name}'. Expected 'sgd' or 'adamw'.")
+    raise DataError(f"Unknown optimizer '{name}'. Expected 'sgd' or 'adamw'.")
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, total_steps: int, *, warmup: float = 0.2) -> LambdaLR:

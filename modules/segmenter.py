@@ -44,6 +44,9 @@ class Segmenter(pl.LightningModule):
         max_side: longer side of the frames it was trained on; prediction resizes to it and back. None = any.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(
         self,
         label_space: dict[str, Any],
@@ -104,8 +107,8 @@ class Segmenter(pl.LightningModule):
                 for one, superpixels in zip(labels, batch["superpixels"].cpu().numpy(), strict=True)
             ]
         )
-        as_tensor = [torch.from_numpy(part).long().to(self.device) for part in (labels, refined)]
-        self.integrity.update(*as_tensor, batch["labels"].long())
+        predicted, snapped = (torch.from_numpy(part).long().to(self.device) for part in (labels, refined))
+        self.integrity.update(predicted, snapped, batch["labels"].long())
 
     def _predict_labels(self, frames: torch.Tensor, batch_size: int = 16) -> UInt8Array:
         parts = [
@@ -123,6 +126,11 @@ class Segmenter(pl.LightningModule):
     def start_schedule(self, start: int, steps: int) -> None:
         """Begin a poly schedule of ``steps`` optimiser steps at global step ``start`` (a new version)."""
         self.schedule_start, self.schedule_steps = start, max(1, steps)
+
+    def on_fit_start(self) -> None:
+        """Freeze once more what synchronised batch norm has built anew."""
+        if self.hparams["freeze_bn"]:
+            freeze_batch_norm(self.network.backbone)
 
     def configure_optimizers(self) -> Any:
         """SGD with the poly schedule; the head learns ``head_multiplier`` times faster (DeepLab's convention)."""

@@ -42,6 +42,7 @@ def close(cfg: DictConfig, run: RunFolder, stages: dict[str, Any], *, seconds: f
         "twin": twin,
         "share_of_twin": share,
     }
+    final, full = best["test"].get("miou"), twin.get("test", {}).get("miou")
     if rank() == 0:
         write_json(run.path / "results.json", results)
         tables = run.path / "tables"
@@ -50,7 +51,7 @@ def close(cfg: DictConfig, run: RunFolder, stages: dict[str, Any], *, seconds: f
         table_4([best], twin, tables)
         summary(
             {
-                "final mIoU / twin": f"{percent(best['test'].get('miou'))} / {percent(twin.get('test', {}).get('miou'))}",
+                "final mIoU / twin": f"{percent(final)} / {percent(full)}",
                 "share of the twin": "-" if share is None else f"{100 * share:.1f} %",
                 "time": f"{results['seconds'] / 60:.1f} min",
                 "peak memory": f"{results['peak_memory_gib']} GiB",

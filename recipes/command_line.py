@@ -38,6 +38,8 @@ def command_line(
         exit status: 0, 1 for unusable input, 130 when interrupted.
     """
     quieten()
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
     if any(word in ("-h", "--help") for word in arguments):
         print(doc.strip())
         return 0
@@ -48,10 +50,10 @@ def command_line(
             return 0
         work(cfg)
         return 0
-    except DataError as error:
+    except (DataError, MisconfigurationException) as error:
         if os.environ.get("TAGMASK_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

@@ -21,7 +21,7 @@ def load_config(name: str, overrides: list[str] | None = None) -> DictConfig:
     """Compose ``configs/<name>.yaml`` with overrides such as ``["data=videos", "data.root=…"]``.
 
     Raises:
-        DataError: unknown key, group or value; the message names the nearest known one.
+        DataError: unknown key or group, with the nearest known one; a word for a number; a value that is missing.
     """
     overrides = list(overrides or [])
     GlobalHydra.instance().clear()
@@ -29,28 +29,59 @@ def load_config(name: str, overrides: list[str] | None = None) -> DictConfig:
         try:
             cfg = compose(name, overrides=overrides)
             OmegaConf.to_container(cfg, resolve=True)
+            _check_kinds(compose(name, overrides=_choices(overrides)), cfg)
             return cfg
         except (HydraException, OmegaConfBaseException) as error:
             raise DataError(_explain(name, overrides, str(error))) from error
 
 
+def _groups() -> dict[str, list[str]]:
+    return {
+        folder.name: [file.stem for file in folder.glob("*.yaml")] for folder in CONFIGS.iterdir() if folder.is_dir()
+    }
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _choices(overrides: list[str]) -> list[str]:
+    """Return the overrides that choose a group's file."""
+    return [override for override in overrides if _key(override) in _groups()]
+
+
+def _check_kinds(default: DictConfig, cfg: DictConfig) -> None:
+    """Refuse words where the configuration has numbers or switches; Lightning's own settings may be either."""
+    for key in _leaves(default):
+        if OmegaConf.is_missing(default, key) or key.startswith("trainer."):
+            continue
+        before, now = OmegaConf.select(default, key), OmegaConf.select(cfg, key)
+        if now is None or before is None:
+            continue
+        fits: tuple[type, ...] = (int, float) if isinstance(before, float) else (type(before),)
+        if not isinstance(now, fits) or (isinstance(now, bool) and not isinstance(before, bool)):
+            kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+            expected = kind.get(type(before), f"something like {before}")
+            raise DataError(f"{key}={now}: expected {expected}; the default is {before}.")
+
+
 def _explain(name: str, overrides: list[str], message: str) -> str:
-    keys = [re.split(r"=", override.lstrip("+~"), maxsplit=1)[0] for override in overrides]
-    groups = {folder.name: [file.stem for file in folder.glob("*.yaml")] for folder in CONFIGS.iterdir() if folder.is_dir()}
+    keys, groups = [_key(override) for override in overrides], _groups()
     for override, key in zip(overrides, keys, strict=True):
         value = override.partition("=")[2]
         if key in groups and value and value not in groups[key] and not override.startswith("~"):
-            return f"Unknown {key}={value}{nearest_name(value, groups[key])} Known: {', '.join(sorted(groups[key]))}."
+            return f"Unknown {key}={value}{nearest_name(value, groups[key]) or '.'} Known: {', '.join(sorted(groups[key]))}."
         if "=" not in override and not override.startswith("~"):
             return f"'{override}' is not of the form key=value. See `--help` for the keys."
-    chosen = [override for override, key in zip(overrides, keys, strict=True) if key in groups]
     try:
-        known = list(_leaves(compose(name, overrides=chosen)))
+        known = _leaves(compose(name, overrides=_choices(overrides)))
     except (HydraException, OmegaConfBaseException):
         return " ".join(message.split())
     for key in keys:
         if key not in groups and key not in known:
-            return f"Unknown key '{key}'{nearest_name(key, known)} `--cfg` shows all keys."
+            return f"Unknown key '{key}'{nearest_name(key, known) or '.'} `--cfg` shows all keys."
+    if found := re.search(r"Missing mandatory value: (\S+)", message):
+        return f"{found[1]} has no value and no default. Give {found[1]}=…"
     return " ".join(message.split())
 
 
@@ -63,5 +94,3 @@ def _leaves(config: Any, prefix: str = "") -> list[str]:
         if isinstance(node, DictConfig) and not node._is_none():
             found.extend(_leaves(node, f"{path}."))
     return found
-
-

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from callbacks.dashboard import Dashboard
+from callbacks.uneven import UnevenValidation
 from datamodules.loaders import EpochDataModule
 from modules.checkpoints import read_checkpoint, save_weights
 from modules.distributed import barrier
@@ -48,6 +50,22 @@ def wandb_logger(cfg: DictConfig) -> list[Logger]:
     ]
 
 
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its final name and renames it: a job killed in between leaves the old one whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write ``path``."""
+        final = Path(path)
+        partial = final.with_name(f".{final.name}.{os.getpid()}")
+        super().save_checkpoint(checkpoint, partial, storage_options)
+        partial.replace(final)
+
+
+def keep_last(folder: Path) -> ModelCheckpoint:
+    """Return the callback that writes ``last.ckpt`` after *every* epoch, which ``save_last`` does not."""
+    return ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False)
+
+
 def build_trainer(
     cfg: DictConfig, stage: str, folder: Path, *, max_epochs: int, callbacks: list[pl.Callback], loggers: list[Logger]
 ) -> pl.Trainer:
@@ -65,7 +83,8 @@ def build_trainer(
         sync_batchnorm=bool(cfg.trainer.sync_batchnorm) and torch.cuda.is_available(),
         max_epochs=max_epochs,
         gradient_clip_val=cfg.trainer.gradient_clip_val,
-        callbacks=[Dashboard(stage, Path(cfg.run_dir) / "metrics.csv"), *callbacks],
+        callbacks=[Dashboard(stage, Path(cfg.run_dir) / "metrics.csv"), UnevenValidation(), *callbacks],
+        plugins=[WholeFiles()],
         logger=loggers or False,
         enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
         enable_progress_bar=bool(cfg.trainer.progress_bar),
@@ -93,9 +112,10 @@ def fit_encoder(
     The tags are the supervision that is given; no mask is looked at.
     """
     checkpoints = ModelCheckpoint(
-        folder, filename="highest", monitor="val/acc", mode="max", save_last=True, enable_version_counter=False
+        folder, filename="highest", monitor="val/acc", mode="max", enable_version_counter=False
     )
-    trainer = build_trainer(cfg, stage, folder, max_epochs=max_epochs, callbacks=[checkpoints], loggers=loggers)
+    callbacks: list[pl.Callback] = [checkpoints, keep_last(folder)]
+    trainer = build_trainer(cfg, stage, folder, max_epochs=max_epochs, callbacks=callbacks, loggers=loggers)
     last = folder / "last.ckpt"
     trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     accuracy = float(checkpoints.best_model_score if checkpoints.best_model_score is not None else float("nan"))

@@ -17,7 +17,6 @@ from modules.distributed import barrier, rank
 from pseudolabel.types import DataError
 
 
-
 def write_json(path: Path, content: Any) -> None:
     """Write JSON beside its final name, then rename."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -30,6 +29,10 @@ def peak_memory_gib() -> float:
     unit = 1 if sys.platform == "darwin" else 1024
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return max(peaks) * unit / 2**30
+
+
+_FREE = ("trainer.", "logger.", "workers", "root", "run_dir", "data.source.workers", "data.cache_dir")
+"""Beginnings of the keys that say where and how a run is computed, not what: they may change between its starts."""
 
 
 class RunFolder:
@@ -60,9 +63,7 @@ class RunFolder:
             return
         before, now = _flatten(OmegaConf.load(saved)), _flatten(OmegaConf.create(text))
         changed = sorted(
-            key
-            for key in before.keys() | now.keys()
-            if before.get(key) != now.get(key) and not key.startswith(("trainer.", "logger.", "workers", "root"))
+            key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and not key.startswith(_FREE)
         )
         if changed:
             shown = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in changed[:4])
@@ -105,7 +106,7 @@ def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(config, DictConfig):
         flat: dict[str, Any] = {}
         for key, value in config.items():
-            flat.update(_flatten(value, f"{prefix}{key}."))
+            flat.update(_flatten(value, f"{prefix}{key!s}."))
         return flat
     plain = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
-    return {prefix.rstrip("."): plain}
+    return {prefix.removesuffix("."): plain}

@@ -22,8 +22,8 @@ class ScoreBoard:
     """Both families of scores at once: confusion-matrix scores of the label space, and J over sequences."""
 
     def __init__(self, workspace: Workspace, records: Sequence[VideoRecord]) -> None:
-        self.scores = SegmentationScores(workspace.space)
-        self.jaccard = SequenceJaccard(max(1, len(records)))
+        self.scores = SegmentationScores(workspace.space, sync_on_compute=False)
+        self.jaccard = SequenceJaccard(max(1, len(records)), sync_on_compute=False)
         self.numbers = {record.name: number for number, record in enumerate(records)}
         self.frames = 0
 
@@ -77,7 +77,9 @@ def score_segmenter(
     return board.results()
 
 
-def _predict_annotated(segmenter: Segmenter, cache: FrameCache, record: VideoRecord, radius: int) -> list[tuple[int, Any]]:
+def _predict_annotated(
+    segmenter: Segmenter, cache: FrameCache, record: VideoRecord, radius: int
+) -> list[tuple[int, Any]]:
     length = cache.length(record)
     near = sorted({n for f in record.annotated for n in range(max(0, f - radius), min(length, f + radius + 1))})
     labels = segmenter.predict_scores(cache.read(record, near)).argmax(1).astype(np.uint8)

@@ -75,7 +75,8 @@ def table_3(
     rows = []
     for model in models:
         test = model["test"]
-        rows.append((f"model.v{model['version']}", triple(test, "miou"), _share(test, full), percent(test.get("jaccard"))))
+        name = f"model.v{model['version']}"
+        rows.append((name, triple(test, "miou"), _share(test, full), percent(test.get("jaccard"))))
     if full:
         rows.append(("supervised twin", triple(full, "miou"), "100 %", percent(full.get("jaccard"))))
     header = ("model", "mIoU_GT (a.-a./actor/action)", "share of the twin", "J")

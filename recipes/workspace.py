@@ -47,20 +47,29 @@ class Workspace:
             frames_per_video=cfg.data.frames_per_video,
             max_side=cfg.data.max_side,
         )
+        self._skipped_file = run_dir / "skipped.csv"
         if rank() == 0:
             failed = self.cache.prepare(self.source.records, workers=cfg.workers)
             skipped = sorted({*self.source.skipped, *failed})
-            _write_skipped(run_dir / "skipped.csv", skipped)
+            _write_skipped(self._skipped_file, skipped)
         barrier()
-        broken = {name for name, _ in _read_skipped(run_dir / "skipped.csv")}
+        self._bad_masks: set[tuple[str, int]] = set()
+        broken = {name for name, _ in _read_skipped(self._skipped_file)}
         records = [record for record in self.source.records if record.name not in broken]
         self.train = [record for record in records if record.split == "train"]
         self.val = [record for record in records if record.split == "val"]
         self.test = [record for record in records if record.split == "test"]
         if not self.train:
-            raise DataError(f"No training video is usable; {len(broken)} were skipped, see {run_dir / 'skipped.csv'}.")
+            raise DataError(f"No training video is usable; {len(broken)} were skipped, see {self._skipped_file}.")
         self.by_name = {record.name: record for record in self.train + self.val}
         self._val_names = {record.name for record in self.val}
+        for purpose, validation in (("training", False), ("validation", True)):
+            if not any(self.positions(record, validation=validation) for record in self.by_name.values()):
+                raise DataError(
+                    f"No frame is left for {purpose}: without validation videos, one of every data.val_every="
+                    f"{cfg.data.val_every} sampled frames of a training video validates and the others train. Use "
+                    "another data.val_every (at least 2) or a larger data.frames_per_video."
+                )
         if len({tag.actor for record in self.train for tag in record.tags}) < 2:
             raise DataError(
                 f"The training videos show a single class ({self.train[0].tags[0].actor}); class activation needs a "
@@ -101,9 +110,17 @@ class Workspace:
         return [row for row in index if row.frame in chosen.get(row.video, ())]
 
     def truth(self, record: VideoRecord, frame: int, size: tuple[int, int]) -> Any:
-        """Return the true mask (H, W) resized to ``size``, or None. Scoring only."""
+        """Return the true mask (H, W) resized to ``size``, or None. Scoring only.
 
-        mask = self.source.mask(record, frame)
+        A mask that cannot be used is listed in ``skipped.csv``, once, and passed over.
+        """
+        try:
+            mask = self.source.mask(record, frame)
+        except DataError as error:
+            if (record.name, frame) not in self._bad_masks and rank() == 0:
+                _list_skipped(self._skipped_file, f"{record.name}/{frame:05d}", str(error))
+            self._bad_masks.add((record.name, frame))
+            return None
         return None if mask is None else resize(mask, size, nearest=True)
 
     def tag_labels(self, records: Sequence[VideoRecord], classes: Sequence[str], *, of: str) -> FloatArray:
@@ -120,7 +137,9 @@ class Workspace:
         """Records with exactly one actor (or one action)."""
         return [record for record in records if len({getattr(tag, of) for tag in record.tags}) == 1]
 
-    def pseudo_frames(self, store: PAStore, version: int, options: DictConfig, *, seed: int, epoch: int) -> PseudoFrames:
+    def pseudo_frames(
+        self, store: PAStore, version: int, options: DictConfig, *, seed: int, epoch: int
+    ) -> PseudoFrames:
         """Return the training crops of a version."""
         rows = self.split_index(store.index(version), validation=False)
         return PseudoFrames(
@@ -157,6 +176,12 @@ def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
         writer.writerows(skipped)
     for name, reason in skipped:
         print(f"skipped: {name}: {reason}")
+
+
+def _list_skipped(path: Path, name: str, reason: str) -> None:
+    with path.open("a", newline="") as file:
+        csv.writer(file).writerow([name, reason])
+    print(f"skipped: {name}: {reason}")
 
 
 def _read_skipped(path: Path) -> list[tuple[str, str]]:

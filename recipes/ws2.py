@@ -1,6 +1,7 @@
 """WS2: weakly supervised actor-action segmentation with a wise selection (Chen et al. 2020).
 
-Stage 1 writes PA.v0 from attention; stage 2 selects, trains and predicts until the region integrity criterion converges.
+Stage 1 writes PA.v0 from attention; stage 2 selects, trains and predicts until the region integrity criterion
+converges.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from rich.progress import track
 
@@ -34,7 +34,7 @@ from pseudolabel.select import cut_and_paste, patch_passes
 from pseudolabel.store import Index, PAStore
 from pseudolabel.superpixels import segment_superpixels
 from pseudolabel.types import VOID, Annotation, Clip, DataError, FloatArray, LabelSpace, Scores, UInt8Array
-from recipes.engine import build_trainer, fit_encoder
+from recipes.engine import build_trainer, fit_encoder, keep_last
 from recipes.run_folder import RunFolder
 from recipes.scoring import score_segmenter, score_version
 from recipes.workspace import Workspace
@@ -61,7 +61,9 @@ class SlicRefiner:
         enabled: False leaves the labels as they are (ablation).
     """
 
-    def __init__(self, space: LabelSpace, slic: dict[str, Any], refine: dict[str, Any], *, enabled: bool = True) -> None:
+    def __init__(
+        self, space: LabelSpace, slic: dict[str, Any], refine: dict[str, Any], *, enabled: bool = True
+    ) -> None:
         self.num_classes, self.slic, self.options, self.enabled = space.num_classes, slic, refine, enabled
 
     def __call__(self, frames: UInt8Array, labels: UInt8Array) -> UInt8Array:
@@ -134,7 +136,9 @@ class WiseSelector:
         seed: decides background squares and the cross-fit.
     """
 
-    def __init__(self, workspace: Workspace, store: PAStore, encoder: Encoder2D, options: DictConfig, seed: int) -> None:
+    def __init__(
+        self, workspace: Workspace, store: PAStore, encoder: Encoder2D, options: DictConfig, seed: int
+    ) -> None:
         self.workspace, self.store, self.encoder, self.options, self.seed = workspace, store, encoder, options, seed
 
     def __call__(self, index: Index) -> FloatArray:
@@ -149,7 +153,8 @@ class WiseSelector:
         videos = sorted(frames_of)
         patches = []
         dominant: list[list[int]] = []
-        for number, name in enumerate(track(videos, description="cut and paste", disable=len(videos) < 8, transient=True)):
+        waiting = track(videos, description="cut and paste", disable=len(videos) < 8, transient=True)
+        for number, name in enumerate(waiting):
             clip = self.workspace.clip(name)
             chosen = np.isin(clip.indices, frames_of[name])
             labels = np.stack([self.store.read(version, name, int(frame)) for frame in clip.indices[chosen]])
@@ -225,7 +230,7 @@ class WS2:
         options, space, cache = self.options.encoder2d, self.workspace, self.workspace.cache
         classes = list(self.space.actors[1:])
         records, multi = _pick_videos(space, space.train, classes, of="actor")
-        val, _ = (records, False) if not space.val else _pick_videos(space, space.val, classes, of="actor", multi=multi)
+        val = _pick_videos(space, space.val, classes, of="actor", multi=multi)[0] if space.val else records
         module = Encoder2D(classes, multi_label=multi, **to_plain(options.model))
 
         def frames(chosen: list[Any], *, train: bool, epoch: int) -> TagFrames:
@@ -259,7 +264,7 @@ class WS2:
         options, space, cache = self.options.encoder3d, self.workspace, self.workspace.cache
         classes = list(self.space.actions[1:])
         records, multi = _pick_videos(space, space.train, classes, of="action")
-        val, _ = (records, False) if not space.val else _pick_videos(space, space.val, classes, of="action", multi=multi)
+        val = _pick_videos(space, space.val, classes, of="action", multi=multi)[0] if space.val else records
         module = Encoder3D(classes, multi_label=multi, **to_plain(options.model))
 
         def clips(chosen: list[Any], *, train: bool, epoch: int) -> TagClips:
@@ -392,11 +397,11 @@ class WS2:
         truth = PAStore(folder / "truth")
         if 0 not in truth.versions() and rank() == 0:
             truth.begin(0)
-            for name in self.workspace.annotated:
-                _write_truth(self.workspace, truth, name)
-            truth.publish(0)
+            written = [_write_truth(self.workspace, truth, name) for name in self.workspace.annotated]
+            if any(written):
+                truth.publish(0)
         barrier()
-        if not truth.index(0):
+        if not truth.versions() or not self.workspace.split_index(truth.index(0), validation=False):
             return {}
         options = self.options.segmenter
         segmenter = self._new_segmenter()
@@ -409,8 +414,9 @@ class WS2:
         per_epoch = max(1, len(data._train(0)) // options.batch_size)  # type: ignore[arg-type]
         epochs = max(1, round(self.run.state["segmenter"]["steps"] / per_epoch))
         segmenter.start_schedule(0, epochs * per_epoch)
-        last = ModelCheckpoint(folder, save_last=True, save_top_k=0, enable_version_counter=False)
-        trainer = build_trainer(self.cfg, "twin", folder, max_epochs=epochs, callbacks=[last], loggers=self.loggers)
+        trainer = build_trainer(
+            self.cfg, "twin", folder, max_epochs=epochs, callbacks=[keep_last(folder)], loggers=self.loggers
+        )
         resume = folder / "last.ckpt"
         trainer.fit(segmenter, data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
         if trainer.is_global_zero:
@@ -449,7 +455,7 @@ class WS2:
         return Encoder2D.load(self.run.path / "encoder2d/best.ckpt").to(self.device)
 
     def _new_segmenter(self) -> Segmenter:
-        """A fresh segmenter; its backbone starts from ``weights``, else from stage 1's classifier if that is the same."""
+        """A fresh segmenter; its backbone starts from ``weights`` or, with init=encoder2d, from stage 1's."""
         torch.manual_seed(self.cfg.seed)
         model = to_plain(self.options.segmenter.model)
         segmenter = Segmenter(
@@ -466,7 +472,7 @@ class WS2:
             except RuntimeError as error:
                 raise DataError(
                     "segmenter.init=encoder2d needs the same backbone in both stages, got "
-                    f"{encoder.hparams['backbone']} and {model['backbone']}. Use segmenter.init=null or equal backbones."
+                    f"{encoder.hparams['backbone']} and {model['backbone']}. Use segmenter.init=null or equal ones."
                 ) from error
         return segmenter
 
@@ -492,7 +498,8 @@ def _pick_videos(
     return (list(records), True) if multi or not single else (single, False)
 
 
-def _write_truth(workspace: Workspace, store: PAStore, name: str) -> None:
+def _write_truth(workspace: Workspace, store: PAStore, name: str) -> bool:
+    """Write a video's true masks as if they were pseudo-annotations; tell whether it has any."""
     record = workspace.by_name[name]
     clip = workspace.clip(name)
     size = clip.frames.shape[1:3]
@@ -501,6 +508,7 @@ def _write_truth(workspace: Workspace, store: PAStore, name: str) -> None:
     if kept:
         part = Clip(clip.frames[kept], clip.indices[kept], name, clip.fps, clip.tags)
         store.write(0, part, Annotation(np.stack([masks[p] for p in kept]), np.ones(len(kept), np.float32)))
+    return bool(kept)
 
 
 def run(cfg: DictConfig, folder: RunFolder, workspace: Workspace, loggers: list[Logger]) -> dict[str, Any]:
