@@ -69,8 +69,8 @@ class Rounds(pl.Callback):
             so that criteria can be compared (Table 2). They influence nothing.
         patience: epochs without a better criterion after which a version has converged.
         max_epochs: epochs of one version at most.
-        max_versions: versions that teach at most (the paper: v0 … v3 = 4).
-        min_delta: rounds end when a version's best criterion exceeds the last one's by less.
+        max_versions: versions at most (the paper: v0 … v3 = 4).
+        min_delta: rounds end when a version's best criterion exceeds the highest before it by less.
         reinit: start every version from the first weights instead of the version's best.
         workers: annotation workers per rank.
         on_version: called on rank 0 with each newly published version's number.
@@ -173,24 +173,14 @@ class Rounds(pl.Callback):
     # --- one turn
 
     def _turn(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore the version's best model, write the next version, select, decide whether to go on."""
+        """Stop if the version's best criterion did not rise; else let its best model write the next and go on."""
         barrier()
-        following = self.version + 1
-        for name in self.compare:
-            rival = self.rival_store(name)
-            if self.reports[-1].best_epoch[name] != self.reports[-1].best_epoch[self.criterion]:
-                self._restore(pl_module, self._weights(self.version, name))
-                self._annotate(pl_module, rival, following)
-        self._restore(pl_module, self._weights(self.version, self.criterion))
-        self._annotate(pl_module, self.store, following)
-        if trainer.is_global_zero and self.on_version is not None:
-            self.on_version(following)
         best = [report.best[self.criterion] for report in self.reports]
-        converged = len(best) > 1 and best[-1] - max(best[:-1]) < self.min_delta
-        self.done = bool(converged or following >= self.max_versions)
+        risen = len(best) < 2 or best[-1] - max(best[:-1]) >= self.min_delta
+        self.done = not risen or self.version + 1 >= self.max_versions
         if not self.done:
-            self.version = following
-            self.reports.append(VersionReport(following))
+            self._write_next(trainer, pl_module)
+            self.reports.append(VersionReport(self.version))
             self._select()
             if self.reinit:
                 self._restore(pl_module, self.folder / "first.ckpt")
@@ -205,6 +195,19 @@ class Rounds(pl.Callback):
         self._save_last(trainer)
         if self.done:
             trainer.should_stop = True
+
+    def _write_next(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Annotate all videos with the version's best model, and with those that other criteria would have picked."""
+        report, following = self.reports[-1], self.version + 1
+        for name in self.compare:
+            if report.best_epoch[name] != report.best_epoch[self.criterion]:
+                self._restore(pl_module, self._weights(self.version, name))
+                self._annotate(pl_module, self.rival_store(name), following)
+        self._restore(pl_module, self._weights(self.version, self.criterion))
+        self._annotate(pl_module, self.store, following)
+        if trainer.is_global_zero and self.on_version is not None:
+            self.on_version(following)
+        self.version = following
 
     def _annotate(self, pl_module: Any, store: PAStore, version: int) -> None:
         if version in store.versions():

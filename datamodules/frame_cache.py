@@ -44,6 +44,7 @@ class FrameCache:
         if target.exists() and target.with_suffix(".json").exists():
             return
         reader = VideoReader(record.path)
+        reader.check()
         sparse = len(record.annotated) <= (self.frames_per_video or 0)  # dense masks are met by uniform frames anyway
         indices = sample_uniformly(len(reader), self.frames_per_video, record.annotated if sparse else ())
         size = fit_longest_side(reader.size, self.max_side)

@@ -86,12 +86,13 @@ class FileFrames(Frames):
             raise DataError(f"{path} is empty (0 bytes), expected a video. Copy or download it again.")
         try:
             with av.open(str(path), metadata_errors="ignore") as container:
-                if not container.streams.video:
+                streams = container.streams.video
+                if not streams or streams[0].codec_context is None:
                     raise DataError(
                         f"{path} holds no video stream (0 frames could be decoded). Expected a video, whole from its "
                         "first byte: copy or download it again."
                     )
-                stream = container.streams.video[0]
+                stream = streams[0]
                 self.fps = float(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
         except FFmpegError as error:
             raise self._broken(0, error) from error

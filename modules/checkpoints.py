@@ -56,9 +56,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"{path} is not a readable checkpoint ({str(error).splitlines()[0]}). "
+            f"{path} is not a readable checkpoint ({reason}). "
             "Expected a file that this project wrote; train again or copy the file anew."
         ) from error
     missing = [key for key in ("hyper_parameters", "state_dict") if not isinstance(state, dict) or key not in state]

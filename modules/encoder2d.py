@@ -113,7 +113,7 @@ class Encoder2D(Tagger):
             batch_size: frames at a time.
 
         Returns:
-            float32 (K, T, h, w) >= 0, at the resolution of the feature map of the unscaled frame.
+            float32 (K, T, H, W) >= 0, resized bilinearly from the feature map to the frame.
 
         Raises:
             DataError: another method.
@@ -141,7 +141,7 @@ class Encoder2D(Tagger):
                 parts.append(multi_scale_maps(maps, images, scales, reduce="mean", flip=flip).float().cpu())
         finally:
             self.train(was_training)
-        return torch.cat(parts).transpose(0, 1).numpy()  # (T, K, h, w) -> (K, T, h, w)
+        return torch.cat(parts).transpose(0, 1).numpy()  # (T, K, H, W) -> (K, T, H, W)
 
     @torch.no_grad()
     def classify(self, patches: UInt8Array, *, batch_size: int = 64) -> npt.NDArray[np.int64]:

@@ -30,6 +30,7 @@ class Encoder3D(Tagger):
         width: multiplier of all channel numbers (1 = the paper's).
         output_stride: spatial stride of the last feature map (32 = the paper's).
         temporal_stride: temporal stride of the last feature map (8 = the paper's).
+        dilate: dilate what follows a removed stride, as pretrained weights want.
         dropout: before the classifier.
         bn_momentum: of the batch norms; None = the network's own 0.01, which suits long training and fine-tuning.
         clip_size: side of the frames in a clip.
@@ -48,6 +49,7 @@ class Encoder3D(Tagger):
         width: float = 1.0,
         output_stride: int = 32,
         temporal_stride: int = 8,
+        dilate: bool = True,
         dropout: float = 0.5,
         bn_momentum: float | None = None,
         clip_size: int = 224,
@@ -58,7 +60,12 @@ class Encoder3D(Tagger):
         super().__init__(classes, **tagger)
         self.save_hyperparameters()
         self.network = InceptionI3d(
-            400, width=width, output_stride=output_stride, temporal_stride=temporal_stride, dropout=dropout
+            400,
+            width=width,
+            output_stride=output_stride,
+            temporal_stride=temporal_stride,
+            dropout=dropout,
+            dilate=dilate,
         )
         if weights is not None:
             load_weights(self.network, weights, ignored=("logits.",))

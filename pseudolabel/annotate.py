@@ -33,17 +33,18 @@ def annotate(
 ) -> list[tuple[str, str]]:
     """Annotate clips and write them into the unfinished ``version`` of ``store``.
 
-    The backend is joblib's present one, so ``with joblib.parallel_config(backend="dask")`` (or ``"ray"``) runs the same
+    The backend is threads (superpixels and colour conversion release the interpreter's lock) unless joblib is told
+    otherwise, so ``with joblib.parallel_config(backend="dask")`` (or ``"ray"``) runs the same
     line on a cluster whose nodes share the store's file system. Clips are taken from the iterable only as workers
     become free, so memory stays flat. Videos that are written already are not annotated again, and a version that is
     whole is left as it is; a caller whose clips are dear to make asks ``store.is_written`` before making them.
 
     Args:
         clips: pairs of a clip (one per video) and the present network's scores, float32 (T, C, H, W), None at v0.
-        annotator: from clip and scores to an annotation; must be picklable when ``workers`` > 1.
+        annotator: from clip and scores to an annotation; must be picklable for backends of several processes.
         store: where the masks go.
         version: number of the version; :meth:`PAStore.publish` it afterwards.
-        workers: number of processes; 1 = in this process, -1 = all cores.
+        workers: number of threads (of processes or nodes with another backend); 1 = in this one, -1 = all cores.
         progress: called without arguments once per clip that was annotated or skipped.
 
     Returns:
@@ -62,7 +63,7 @@ def annotate(
             if not written:
                 yield delayed(_annotate_clip)(clip, scores, annotator, store, version)
 
-    pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="n_jobs + 1", batch_size=1)
+    pool = Parallel(n_jobs=workers, prefer="threads", return_as="generator_unordered", pre_dispatch="n_jobs + 1", batch_size=1)
     skipped = []
     for video, reason in pool(tasks()):
         if reason is not None:

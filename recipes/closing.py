@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from omegaconf import DictConfig
 
 from modules.distributed import rank
-from recipes.run_folder import RunFolder, peak_memory_gib, write_json
+from recipes.run_folder import RunFolder, write_json
 from recipes.tables import percent, summary, table_2, table_3, table_4
 
 
@@ -33,7 +34,7 @@ def close(cfg: DictConfig, run: RunFolder, stages: dict[str, Any], *, seconds: f
         "data": cfg.data.name,
         "seed": cfg.seed,
         "seconds": round(max(seconds, sum(stage.get("seconds", 0) for stage in stages.values())), 1),
-        "peak_memory_gib": round(max(peak_memory_gib(), *(s.get("peak_memory_gib", 0) for s in stages.values())), 2),
+        "peak_memory_gib": max(stage.get("peak_memory_gib", 0) for stage in stages.values()),
         "versions": [_version(entry, reports.get(entry["version"]), criterion) for entry in annotations],
         "best_version": best["version"],
         "models": models,
@@ -42,9 +43,12 @@ def close(cfg: DictConfig, run: RunFolder, stages: dict[str, Any], *, seconds: f
         "twin": twin,
         "share_of_twin": share,
     }
+    file = run.path / "results.json"
+    if file.exists():  # looking at a finished run again takes no time from it
+        results["seconds"] = max(results["seconds"], json.loads(file.read_text())["seconds"])
     final, full = best["test"].get("miou"), twin.get("test", {}).get("miou")
     if rank() == 0:
-        write_json(run.path / "results.json", results)
+        write_json(file, results)
         tables = run.path / "tables"
         table_2(annotations, criterion, tables)
         table_3(models, twin, tables, tested_on=best["tested_on"])
@@ -57,7 +61,7 @@ def close(cfg: DictConfig, run: RunFolder, stages: dict[str, Any], *, seconds: f
                 "peak memory": f"{results['peak_memory_gib']} GiB",
                 "checkpoint": str(run.path / "segmenter/best.ckpt"),
                 "pictures": str(run.path / "pictures"),
-                "results": str(run.path / "results.json"),
+                "results": str(file),
             }
         )
     return results

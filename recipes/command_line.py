@@ -38,8 +38,6 @@ def command_line(
         exit status: 0, 1 for unusable input, 130 when interrupted.
     """
     quieten()
-    from pytorch_lightning.utilities.exceptions import MisconfigurationException
-
     if any(word in ("-h", "--help") for word in arguments):
         print(doc.strip())
         return 0
@@ -50,7 +48,7 @@ def command_line(
             return 0
         work(cfg)
         return 0
-    except (DataError, MisconfigurationException) as error:
+    except DataError as error:
         if os.environ.get("TAGMASK_TRACEBACK"):
             raise
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -53,14 +54,15 @@ def _choices(overrides: list[str]) -> list[str]:
 def _check_kinds(default: DictConfig, cfg: DictConfig) -> None:
     """Refuse words where the configuration has numbers or switches; Lightning's own settings may be either."""
     for key in _leaves(default):
-        if OmegaConf.is_missing(default, key) or key.startswith("trainer."):
+        try:
+            before, now = OmegaConf.select(default, key), OmegaConf.select(cfg, key)
+        except OmegaConfBaseException:  # refers to a value that has no default
             continue
-        before, now = OmegaConf.select(default, key), OmegaConf.select(cfg, key)
-        if now is None or before is None:
+        if now is None or before is None or isinstance(before, str) or key.startswith("trainer."):
             continue
         fits: tuple[type, ...] = (int, float) if isinstance(before, float) else (type(before),)
         if not isinstance(now, fits) or (isinstance(now, bool) and not isinstance(before, bool)):
-            kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+            kind = {bool: "true or false", int: "a whole number", float: "a number"}
             expected = kind.get(type(before), f"something like {before}")
             raise DataError(f"{key}={now}: expected {expected}; the default is {before}.")
 
@@ -70,9 +72,15 @@ def _explain(name: str, overrides: list[str], message: str) -> str:
     for override, key in zip(overrides, keys, strict=True):
         value = override.partition("=")[2]
         if key in groups and value and value not in groups[key] and not override.startswith("~"):
-            return f"Unknown {key}={value}{nearest_name(value, groups[key]) or '.'} Known: {', '.join(sorted(groups[key]))}."
+            known = sorted(groups[key])
+            return f"Unknown {key}={value}{nearest_name(value, known) or '.'} Known: {', '.join(known)}."
         if "=" not in override and not override.startswith("~"):
             return f"'{override}' is not of the form key=value. See `--help` for the keys."
+        try:
+            OverridesParser.create().parse_overrides([override])
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            return f"'{override}' cannot be read: {reason}. Quote values of more than plain words: key='\"…\"'."
     try:
         known = _leaves(compose(name, overrides=_choices(overrides)))
     except (HydraException, OmegaConfBaseException):

@@ -12,12 +12,13 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from callbacks.dashboard import Dashboard
-from callbacks.uneven import UnevenValidation
 from datamodules.loaders import EpochDataModule
 from modules.checkpoints import read_checkpoint, save_weights
 from modules.distributed import barrier
+from pseudolabel.types import DataError
 
 
 def has_fast_bf16() -> bool:
@@ -69,32 +70,39 @@ def keep_last(folder: Path) -> ModelCheckpoint:
 def build_trainer(
     cfg: DictConfig, stage: str, folder: Path, *, max_epochs: int, callbacks: list[pl.Callback], loggers: list[Logger]
 ) -> pl.Trainer:
-    """Build the trainer of one stage; loaders are rebuilt every epoch and samplers are our own."""
+    """Build the trainer of one stage; loaders are rebuilt every epoch and samplers are our own.
+
+    Raises:
+        DataError: Lightning does not know the accelerator, strategy, precision or devices, or they are not there.
+    """
     precision = cfg.trainer.precision
     if precision == "auto":
         precision = "bf16-mixed" if has_fast_bf16() else "32-true"
-    return pl.Trainer(
-        default_root_dir=folder,
-        accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices,
-        num_nodes=cfg.trainer.num_nodes,
-        strategy=cfg.trainer.strategy,
-        precision=precision,
-        sync_batchnorm=bool(cfg.trainer.sync_batchnorm) and torch.cuda.is_available(),
-        max_epochs=max_epochs,
-        gradient_clip_val=cfg.trainer.gradient_clip_val,
-        callbacks=[Dashboard(stage, Path(cfg.run_dir) / "metrics.csv"), UnevenValidation(), *callbacks],
-        plugins=[WholeFiles()],
-        logger=loggers or False,
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
-        enable_progress_bar=bool(cfg.trainer.progress_bar),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        log_every_n_steps=50,
-        deterministic=False,
-    )
+    try:
+        return pl.Trainer(
+            default_root_dir=folder,
+            accelerator=cfg.trainer.accelerator,
+            devices=cfg.trainer.devices,
+            num_nodes=cfg.trainer.num_nodes,
+            strategy=cfg.trainer.strategy,
+            precision=precision,
+            sync_batchnorm=bool(cfg.trainer.sync_batchnorm) and torch.cuda.is_available(),
+            max_epochs=max_epochs,
+            gradient_clip_val=cfg.trainer.gradient_clip_val,
+            callbacks=[Dashboard(stage, Path(cfg.run_dir) / "metrics.csv"), *callbacks],
+            plugins=[WholeFiles()],
+            logger=loggers or False,
+            enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+            enable_progress_bar=bool(cfg.trainer.progress_bar),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            log_every_n_steps=50,
+            deterministic=False,
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise DataError(f"The trainer cannot be built: {error} Check the trainer.* settings.") from error
 
 
 def fit_encoder(

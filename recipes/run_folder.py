@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,17 @@ _FREE = ("trainer.", "logger.", "workers", "root", "run_dir", "data.source.worke
 """Beginnings of the keys that say where and how a run is computed, not what: they may change between its starts."""
 
 
+_NO_WORK = ("config.yaml", "skipped.csv", "cache")
+"""What is in a run folder before the first stage."""
+
+
 class RunFolder:
     """``runs/<name>``: the resolved config, one folder per stage, ``state.json`` with the results of what is done.
 
     Args:
         path: the folder.
-        config: the resolved configuration; the folder refuses to go on with another one.
+        config: the resolved configuration; once a stage has begun, the folder refuses to go on with
+            another one.
 
     Raises:
         DataError: the folder belongs to a run with other settings.
@@ -55,7 +60,7 @@ class RunFolder:
     def _check_config(self, config: DictConfig) -> None:
         saved = self.path / "config.yaml"
         text = OmegaConf.to_yaml(config, resolve=True)
-        if not saved.exists():
+        if not saved.exists() or not self._begun():
             if rank() == 0:
                 partial = saved.with_name(f".config.{os.getpid()}.yaml")
                 partial.write_text(text)
@@ -71,6 +76,10 @@ class RunFolder:
                 f"{self.path} holds a run with other settings ({shown}). "
                 "Give the same settings to go on with it, or another name=… to start a new run."
             )
+
+    def _begun(self) -> bool:
+        """Whether a stage has written anything: else the settings may still be corrected."""
+        return any(file.is_file() for item in self.path.iterdir() if item.name not in _NO_WORK for file in _files(item))
 
     @property
     def state(self) -> dict[str, Any]:
@@ -100,6 +109,10 @@ class RunFolder:
             write_json(self._state_file, {**self.state, name: results})
         barrier()
         return results
+
+
+def _files(item: Path) -> Iterable[Path]:
+    return item.rglob("*") if item.is_dir() else [item]
 
 
 def _flatten(config: Any, prefix: str = "") -> dict[str, Any]:

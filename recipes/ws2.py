@@ -45,6 +45,7 @@ SWITCHES = {
     "cues": ("both", "actor", "action"),
     "selector.use": ("either", "discriminator", "classifier"),
     "refine.overlap": ("share", "iou"),
+    "rounds.decision": ("mass", "argmax"),
 }
 """The settings of the ablations and what each may be."""
 
@@ -105,20 +106,25 @@ class AttentionAnnotator:
 
 
 class PredictionAnnotator:
-    """PA.v1 and later: the network's refined prediction, restricted to the video's tags (SPEC S-f)."""
+    """PA.v1 and later: the network's refined prediction, restricted to the video's tags (SPEC S-f).
 
-    def __init__(self, space: LabelSpace, refiner: SlicRefiner) -> None:
-        self.space, self.refiner = space, refiner
+    The tags say which classes the foreground can be, so the scores of all foreground classes count as foreground, and
+    a pixel that is foreground takes the best of the video's tags (``mass``). ``argmax`` drops the scores of other
+    classes instead: background then wins wherever the network is torn between actions, and masks shrink every round.
+    """
+
+    def __init__(self, space: LabelSpace, refiner: SlicRefiner, *, decision: str = "mass") -> None:
+        self.space, self.refiner, self.decision = space, refiner, decision
 
     def __call__(self, clip: Clip, scores: Scores | None) -> Annotation:
         """Annotate a clip from the present network's scores (T, C, H, W)."""
         if scores is None:
             raise ValueError("predictions are refined from scores, got None")
-        allowed = np.flatnonzero(self.space.allowed(clip.tags))
-        within = scores[:, allowed]
-        raw = allowed[within.argmax(axis=1)].astype(np.uint8)
-        confidence = within.max(axis=1)
-        quality = [float(c[r > 0].mean()) if (r > 0).any() else 0.0 for c, r in zip(confidence, raw, strict=True)]
+        tags = np.flatnonzero(self.space.allowed(clip.tags))[1:]
+        within = scores[:, tags]
+        foreground = 1 - scores[:, 0] if self.decision == "mass" else within.max(axis=1)
+        raw = np.where(foreground > scores[:, 0], tags[within.argmax(axis=1)], 0).astype(np.uint8)
+        quality = [float(f[r > 0].mean()) if (r > 0).any() else 0.0 for f, r in zip(foreground, raw, strict=True)]
         return Annotation(self.refiner(clip.frames, raw), np.asarray(quality, np.float32))
 
 
@@ -231,6 +237,7 @@ class WS2:
         classes = list(self.space.actors[1:])
         records, multi = _pick_videos(space, space.train, classes, of="actor")
         val = _pick_videos(space, space.val, classes, of="actor", multi=multi)[0] if space.val else records
+        torch.manual_seed(self.cfg.seed)
         module = Encoder2D(classes, multi_label=multi, **to_plain(options.model))
 
         def frames(chosen: list[Any], *, train: bool, epoch: int) -> TagFrames:
@@ -265,6 +272,7 @@ class WS2:
         classes = list(self.space.actions[1:])
         records, multi = _pick_videos(space, space.train, classes, of="action")
         val = _pick_videos(space, space.val, classes, of="action", multi=multi)[0] if space.val else records
+        torch.manual_seed(self.cfg.seed)
         module = Encoder3D(classes, multi_label=multi, **to_plain(options.model))
 
         def clips(chosen: list[Any], *, train: bool, epoch: int) -> TagClips:
@@ -393,7 +401,10 @@ class WS2:
         return {"annotations": annotations, "models": models}
 
     def train_twin(self, folder: Path) -> dict[str, Any]:
-        """The supervised twin: the same network and number of steps, on true masks. Only the yardstick sees them."""
+        """The supervised twin: the same network on true masks, with no fewer steps than went into the final model.
+
+        Only this yardstick sees true masks.
+        """
         truth = PAStore(folder / "truth")
         if 0 not in truth.versions() and rank() == 0:
             truth.begin(0)
@@ -412,7 +423,8 @@ class WS2:
             seed=self.cfg.seed,
         )
         per_epoch = max(1, len(data._train(0)) // options.batch_size)  # type: ignore[arg-type]
-        epochs = max(1, round(self.run.state["segmenter"]["steps"] / per_epoch))
+        versions = 1 if self.options.rounds.reinit else len(self.run.state["segmenter"]["versions"])
+        epochs = self.options.rounds.max_epochs * versions
         segmenter.start_schedule(0, epochs * per_epoch)
         trainer = build_trainer(
             self.cfg, "twin", folder, max_epochs=epochs, callbacks=[keep_last(folder)], loggers=self.loggers
@@ -433,7 +445,7 @@ class WS2:
             store=self.store,
             clips=self.workspace.clip,
             videos=self.workspace.annotated,
-            annotator=PredictionAnnotator(self.space, self.refiner),
+            annotator=PredictionAnnotator(self.space, self.refiner, decision=options.decision),
             selector=selector if self.options.selection == "wise" else self._select_all,
             folder=folder,
             criterion=f"val/{self.options.criterion}",

@@ -125,6 +125,8 @@ class InceptionI3d(nn.Module):
         output_stride: input pixels per cell of the last map: 32, 16 or 8.
         temporal_stride: input frames per cell of the last map: 8, 4, 2 or 1.
         dropout: probability before the logits.
+        dilate: False leaves the layers after a removed stride undilated: smaller receptive fields, so that a network
+            trained from random weights on small frames locates better. Pretrained weights want True.
 
     Attributes:
         num_features: channels of Mixed_5c, 1024 at width 1.
@@ -144,6 +146,7 @@ class InceptionI3d(nn.Module):
         output_stride: int = 32,
         temporal_stride: int = 8,
         dropout: float = 0.5,
+        dilate: bool = True,
     ) -> None:
         super().__init__()
         if output_stride not in (32, 16, 8) or temporal_stride not in (8, 4, 2, 1):
@@ -154,7 +157,7 @@ class InceptionI3d(nn.Module):
         self.num_classes, self.width = num_classes, width
         self.output_stride, self.temporal_stride = output_stride, temporal_stride
         channels = 3
-        for name, stride, dilation in _strides(output_stride, temporal_stride):
+        for name, stride, dilation in _strides(output_stride, temporal_stride, dilate=dilate):
             layer, channels = self._layer(name, channels, stride, dilation)
             self.add_module(name, layer)
         self.num_features = channels
@@ -202,7 +205,7 @@ class InceptionI3d(nn.Module):
         self.logits = Unit3d(self.num_features, num_classes, plain=True).to(weight.device, weight.dtype)
 
 
-def _strides(output_stride: int, temporal_stride: int) -> Iterator[tuple[str, Triple, Triple]]:
+def _strides(output_stride: int, temporal_stride: int, *, dilate: bool) -> Iterator[tuple[str, Triple, Triple]]:
     """Yield name, stride and dilation of every layer: strides are kept until the product is reached, then dilated."""
     reached, rate = [1, 1], [1, 1]  # time, space
     for name in _LAYERS:
@@ -212,6 +215,6 @@ def _strides(output_stride: int, temporal_stride: int) -> Iterator[tuple[str, Tr
             if reached[axis] * nominal[axis] <= limit:
                 step[axis] = nominal[axis]
                 reached[axis] *= nominal[axis]
-            else:
+            elif dilate:
                 rate[axis] *= nominal[axis]
         yield name, (step[0], step[1], step[1]), (before[0], before[1], before[1])

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from datamodules.datasets import PseudoFrames, PseudoVideos
+from datamodules.loaders import EpochDataModule
+from modules.checkpoints import save_weights
+from modules.segmenter import Segmenter
+from pseudolabel.refine import refine_labels
+from pseudolabel.superpixels import segment_superpixels
+from pseudolabel.types import VOID
+from tests.toys import SPACE, Toy, draw_video, quiet_trainer, tiny_segmenter
+
+VAL = ["red0", "green1", "red2"]
+
+
+def toy_data(toy: Toy, *, superpixels: int = 40) -> EpochDataModule:
+    def train(epoch: int) -> PseudoFrames:
+        return PseudoFrames(toy.cache, toy.by_name, toy.store, 0, toy.store.index(0), crop=32, epoch=epoch)
+
+    def val(epoch: int) -> PseudoVideos:
+        rows = toy.rows(0, VAL)
+        return PseudoVideos(toy.cache, toy.by_name, toy.store, 0, rows, superpixels=superpixels, compactness=10.0)
+
+    return EpochDataModule(train, val, batch_size=6)
+
+
+class Losses(pl.Callback):
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.values.append(float(trainer.callback_metrics["train/loss"]))
+
+
+def test_it_learns_the_toy(shared_toy: Toy) -> None:
+    losses, module = Losses(), tiny_segmenter()
+    module.start_schedule(0, 80)
+    trainer = quiet_trainer(max_epochs=20, callbacks=[losses])
+    trainer.fit(module, toy_data(shared_toy))
+    assert losses.values[-1] < 0.4 * losses.values[0]
+    assert float(trainer.callback_metrics["val/miou_pa"]) > 0.4
+    assert float(trainer.callback_metrics["val/ric"]) == pytest.approx(
+        float(trainer.callback_metrics["val/miou_pa"]) + 0.5 * float(trainer.callback_metrics["val/rii"]), abs=1e-6
+    )
+
+
+def miou(one: np.ndarray, other: np.ndarray) -> float:
+    """The mean over the classes of |both| / |any|, ignoring void in ``other``, by hand."""
+    one, other = one[other != VOID], other[other != VOID]
+    found = []
+    for number in range(SPACE.num_classes):
+        union = ((one == number) | (other == number)).sum()
+        if union:
+            found.append(((one == number) & (other == number)).sum() / union)
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("void", [False, True])
+def test_the_logged_ric_is_that_of_the_validation_set(toy: Toy, void: bool) -> None:
+    if void:  # somebody has marked a part of one mask as unknown
+        from pseudolabel.palette import write_mask
+
+        labels = toy.store.read(0, "red0", 1)
+        labels[:, 20:] = VOID
+        write_mask(toy.store.root / "v0/red0/00001.png", labels)
+    refine = {"alpha": 0.5, "beta": 0.6, "overlap": "share"}
+    module = tiny_segmenter(refine=refine, ric_alpha=0.3)
+    trainer = quiet_trainer(max_epochs=2)
+    trainer.fit(module, toy_data(toy))
+
+    predicted, refined, given = [], [], []
+    for name in VAL:
+        frames = np.array(toy.cache.frames(toy.by_name[name]))
+        for t, frame in enumerate(frames):
+            labels = module.predict_scores(frames[t : t + 1]).argmax(1)[0].astype(np.uint8)
+            superpixels = segment_superpixels(frame, n=40, compactness=10.0)
+            predicted.append(labels)
+            refined.append(refine_labels(labels, superpixels, num_classes=3, **refine))  # type: ignore[arg-type]
+            given.append(toy.store.read(0, name, t))
+    miou_pa, rii = miou(np.stack(refined), np.stack(given)), miou(np.stack(predicted), np.stack(refined))
+    assert 0 < miou_pa < 1 and 0 < rii <= 1
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert logged["val/miou_pa"] == pytest.approx(miou_pa, abs=1e-5)
+    assert logged["val/rii"] == pytest.approx(rii, abs=1e-5)
+    assert logged["val/ric"] == pytest.approx(miou_pa + 0.3 * rii, abs=1e-5)
+
+
+def test_images_of_low_weight_teach_little() -> None:
+    module = tiny_segmenter().eval()
+    batch: dict[str, Any] = {
+        "image": torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8),
+        "labels": torch.randint(0, 3, (2, 32, 32)),
+    }
+    full, half, one = (
+        float(module.training_step({**batch, "weight": torch.tensor(weight)}, 0).detach())
+        for weight in ([1.0, 1.0], [0.5, 0.5], [1.0, 0.0])
+    )
+    assert half == pytest.approx(full / 2, rel=1e-4)
+    assert 0 < one < full
+
+
+def test_predictions_leave_the_modes_as_found(shared_toy: Toy) -> None:
+    module = tiny_segmenter(freeze_bn=True).train()
+    modes = {name: layer.training for name, layer in module.named_modules()}
+    frames = draw_video(3, "green", frames=5)[0]
+    scores = module.predict_scores(frames, batch_size=2)
+    assert scores.shape == (5, 3, 32, 48) and scores.dtype == np.float32
+    assert np.allclose(scores.sum(axis=1), 1, atol=1e-5)
+    assert np.allclose(scores[3:4], module.predict_scores(frames[3:4]), atol=1e-5)
+    assert {name: layer.training for name, layer in module.named_modules()} == modes
+    assert any(modes.values()) and not all(modes.values())
+
+
+def test_frozen_batch_norms_stay_so_when_they_are_built_anew() -> None:
+    module = tiny_segmenter(freeze_bn=True)
+    module.network.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(module.network.backbone)
+    module.on_fit_start()
+    module.train()
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.SyncBatchNorm)]
+    assert norms and not any(layer.training for layer in norms)
+
+
+def test_the_head_learns_faster() -> None:
+    module = tiny_segmenter(lr=0.01, head_multiplier=10.0)
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    assert [group["initial_lr"] for group in groups] == pytest.approx([0.01, 0.1])
+    assert sum(parameter.numel() for group in groups for parameter in group["params"]) == sum(
+        parameter.numel() for parameter in module.parameters()
+    )
+
+
+def test_every_version_has_a_poly_schedule_of_its_own() -> None:
+    module = tiny_segmenter(lr=0.01)
+    configured = module.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    module.start_schedule(0, 4)
+    seen = []
+    for step in range(6):
+        if step == 3:
+            module.start_schedule(3, 10)
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    decay = [1, 0.75**0.9, 0.5**0.9, 0.25**0.9, 0.9**0.9, 0.8**0.9]
+    assert seen == pytest.approx([0.01 * factor for factor in decay])
+
+
+def test_a_saved_segmenter_predicts_as_before_and_knows_its_classes(tmp_path: Path) -> None:
+    module = tiny_segmenter(max_side=40, mean=[0.4, 0.4, 0.4], std=[0.2, 0.2, 0.2]).eval()
+    save_weights(module, tmp_path / "best.ckpt")
+    loaded = Segmenter.load(tmp_path / "best.ckpt")
+    frames = draw_video(0, "red")[0]
+    assert np.array_equal(loaded.predict_scores(frames), module.predict_scores(frames))
+    assert loaded.space == SPACE and loaded.max_side == 40

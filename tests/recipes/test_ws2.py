@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from pseudolabel.store import PAStore
+from pseudolabel.types import Annotation, Clip, DataError, LabelSpace, Tag
+from recipes import ws2
+from recipes.run_folder import RunFolder
+from recipes.workspace import Workspace
+from recipes.ws2 import WS2, AttentionAnnotator, PredictionAnnotator, SlicRefiner, WiseSelector
+from tests.recipes.tiny import tiny_config, user_folder, videos_arguments
+from tests.toys import SPACE, draw_video
+
+REFINE = {"alpha": 0.5, "beta": 0.6, "overlap": "share"}
+SLIC = {"n": 60, "compactness": 10.0}
+
+
+def refiner(*, enabled: bool = True, space: LabelSpace = SPACE) -> SlicRefiner:
+    return SlicRefiner(space, SLIC, REFINE, enabled=enabled)
+
+
+def clip(*tags: str, frames: int = 2) -> tuple[Clip, np.ndarray]:
+    images, masks = draw_video(0, "red", frames=frames)
+    return Clip(images, np.arange(frames), "v", 25.0, tuple(Tag(tag) for tag in tags)), masks
+
+
+# --- annotators
+
+
+def test_refinement_snaps_a_bitten_mask_to_the_object() -> None:
+    video, masks = clip("red")
+    bitten = masks.copy()
+    for one in bitten:
+        rows = np.flatnonzero(one.any(axis=1))
+        one[rows[:3]] = 0
+    refined = refiner()(video.frames, bitten)
+
+    def iou(a: np.ndarray, b: np.ndarray) -> float:
+        return float(((a > 0) & (b > 0)).sum() / ((a > 0) | (b > 0)).sum())
+
+    assert iou(refined, masks) > iou(bitten, masks)
+    assert refiner(enabled=False)(video.frames, bitten) is bitten
+
+
+def test_a_mask_that_refinement_would_delete_stays() -> None:
+    video, _ = clip("red")
+    speck = np.zeros((2, 32, 48), np.uint8)
+    speck[0, 5, 5] = 2
+    assert np.array_equal(refiner()(video.frames, speck), speck)
+
+
+def test_attention_becomes_the_union_of_the_cues() -> None:
+    video, _ = clip("green")
+    actor, action = np.zeros((1, 2, 32, 48), np.float32), np.zeros((1, 2, 32, 48), np.float32)
+    actor[..., 2:6, 2:6] = 5.0
+    action[..., 10:14, 10:14] = 0.25
+    annotate = AttentionAnnotator(SPACE, refiner(enabled=False))
+    video.evidence = {"actor": actor, "action": action}
+    both = annotate(video, None)
+    expected = np.zeros((2, 32, 48), np.uint8)
+    expected[:, 2:6, 2:6] = expected[:, 10:14, 10:14] = SPACE.index(Tag("green"))
+    assert np.array_equal(both.labels, expected)
+    assert both.quality == pytest.approx([0.5, 0.5])  # each pixel is seen by one of two normalised cues
+    video.evidence = {"actor": actor}
+    alone = annotate(video, None)
+    expected[:, 10:14, 10:14] = 0
+    assert np.array_equal(alone.labels, expected) and alone.quality == pytest.approx([1.0, 1.0])
+
+
+def test_several_tags_share_the_frame_by_the_larger_attention() -> None:
+    video, _ = clip("red", "green", frames=1)
+    maps = np.zeros((2, 1, 32, 48), np.float32)
+    maps[0, 0, :16, :24], maps[1, 0, :16, 12:36] = 1.0, 2.0
+    maps[1, 0, :16, 12:24] = 1.6  # normalised: 0.8 < 1
+    video.evidence = {"actor": maps}
+    labels = AttentionAnnotator(SPACE, refiner(enabled=False))(video, None).labels[0]
+    assert (labels[:16, :24] == 1).all() and (labels[:16, 24:36] == 2).all() and not labels[16:].any()
+
+
+def test_coarse_attention_is_resized_and_no_attention_is_background() -> None:
+    video, _ = clip("red")
+    maps = np.zeros((1, 2, 4, 6), np.float32)
+    maps[0, 0, 1, 1] = 1.0
+    video.evidence = {"actor": maps}
+    found = AttentionAnnotator(SPACE, refiner(enabled=False))(video, None)
+    assert found.labels[0, 12, 12] == 1 and found.labels[0, 28, 40] == 0
+    assert not found.labels[1].any() and found.quality[1] == 0
+
+
+def predicted(decision: str) -> Annotation:
+    """Of a green video's 32 rows, the upper 10 look green (0.6), the next 12 red (0.7) and the others empty (0.8)."""
+    video, _ = clip("green", frames=1)
+    scores = np.zeros((1, 3, 32, 48), np.float32)
+    scores[0] = np.array([0.8, 0.1, 0.1])[:, None, None]
+    scores[0, :, :10] = np.array([0.3, 0.1, 0.6])[:, None, None]
+    scores[0, :, 10:22] = np.array([0.2, 0.7, 0.1])[:, None, None]
+    return PredictionAnnotator(SPACE, refiner(enabled=False), decision=decision)(video, scores)
+
+
+def test_a_prediction_keeps_to_the_tags_of_its_video() -> None:
+    mass = predicted("mass")  # what is no background must be green
+    assert (mass.labels[0, :22] == 2).all() and not mass.labels[0, 22:].any()
+    assert mass.quality == pytest.approx([(10 * 0.7 + 12 * 0.8) / 22])
+    argmax = predicted("argmax")  # green against background alone
+    assert (argmax.labels[0, :10] == 2).all() and not argmax.labels[0, 10:].any()
+    assert argmax.quality == pytest.approx([0.6])
+
+
+def test_a_prediction_of_nothing_has_no_quality() -> None:
+    video, _ = clip("green")
+    scores = np.zeros((2, 3, 32, 48), np.float32)
+    scores[:, 0] = 1.0
+    found = PredictionAnnotator(SPACE, refiner())(video, scores)
+    assert not found.labels.any() and found.quality.tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="got None"):
+        PredictionAnnotator(SPACE, refiner())(video, None)
+
+
+# --- selection
+
+
+class Judge:
+    """A classifier that calls everything red, and notes what it has seen."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def classify(self, patches: np.ndarray) -> np.ndarray:
+        self.seen += len(patches)
+        return np.full(len(patches), SPACE_OF_USER.index(Tag("red")) - 1)
+
+
+SPACE_OF_USER = LabelSpace.from_tags(SPACE.tags)  # green 1, red 2
+
+
+@pytest.fixture
+def selecting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A workspace with a version in which green3 is empty; the discriminator calls the frames of green1 real."""
+    workspace = Workspace(
+        tiny_config(videos_arguments(user_folder(tmp_path / "videos", masks=True), tmp_path)), tmp_path
+    )
+    store = PAStore(tmp_path / "pa")
+    store.begin(0)
+    for name in workspace.annotated:
+        video = workspace.clip(name)
+        masks = [workspace.truth(workspace.by_name[name], t, (32, 48)) for t in range(4)]
+        labels = np.stack(masks) * np.uint8(name != "green3")
+        store.write(0, video, Annotation(labels, np.ones(4, np.float32)))
+    store.publish(0)
+
+    def realness(original: Any, pasted: Any, **options: Any) -> list[np.ndarray]:
+        assert [len(one) for one in original] == [3, 0, 3, 3, 3, 3]
+        assert options["steps"] == 2 and options["folds"] == 2
+        return [np.full(len(one), 0.9 if number == 0 else 0.1, np.float32) for number, one in enumerate(pasted)]
+
+    monkeypatch.setattr(ws2, "cross_fitted_realness", realness)
+
+    def select(use: str) -> set[tuple[str, int]]:
+        options = OmegaConf.create({"use": use, "patch_size": 16, "discriminator": {"folds": 2, "steps": 2}})
+        judge = Judge()
+        index = store.index(0)
+        weights = WiseSelector(workspace, store, judge, options, 0)(index)  # type: ignore[arg-type]
+        assert judge.seen == 15 and set(weights.tolist()) <= {0.0, 1.0}
+        return {(row.video, row.frame) for row, weight in zip(index, weights, strict=True) if weight}
+
+    return select
+
+
+def test_frames_pass_by_the_discriminator_or_the_classifier(selecting: Any) -> None:
+    training = (0, 2, 3)  # frame 1 of every video is held back
+    real = {("green1", t) for t in training}
+    recognised = {(f"red{n}", t) for n in (0, 2, 4) for t in training}
+    assert selecting("discriminator") == real
+    assert selecting("classifier") == recognised
+    assert selecting("either") == real | recognised
+
+
+# --- stages
+
+
+def recipe(tmp_path: Path, *more: str, masks: bool = False) -> WS2:
+    root = tmp_path / "videos"
+    cfg = tiny_config(videos_arguments(root if root.exists() else user_folder(root, masks=masks), tmp_path, *more))
+    run = RunFolder(cfg.run_dir, cfg)
+    return WS2(cfg, run, Workspace(cfg, run.path), [])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("selection=some", "selection=some: expected wise or full"),
+        ("criterion=loss", "criterion=loss: expected ric or miou_pa"),
+        ("cues=none", "cues=none: expected both or actor or action"),
+        ("selector.use=both", "selector.use=both: expected either or discriminator or classifier"),
+        ("refine.overlap=dice", "refine.overlap=dice: expected share or iou"),
+        ("cues=action", "cues=action needs tags with actions"),
+    ],
+)
+def test_a_switch_that_is_unknown_is_named(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        recipe(tmp_path, override)
+
+
+def test_plain_classes_have_no_motion_stage(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    assert made.use_actor and not made.use_action
+
+
+def test_classes_that_never_stand_alone_are_learnt_as_several_tags() -> None:
+    def record(*tags: str) -> SimpleNamespace:
+        return SimpleNamespace(tags=tuple(Tag(tag) for tag in tags))
+
+    pick = ws2._pick_videos
+    space: Any = SimpleNamespace(
+        single_tag_records=lambda records, of: [r for r in records if len({getattr(t, of) for t in r.tags}) == 1]
+    )
+    cat, dog, both = record("cat"), record("dog"), record("cat", "dog")
+    assert pick(space, [cat, dog, both], ["cat", "dog"], of="actor") == ([cat, dog], False)
+    assert pick(space, [cat, both], ["cat", "dog"], of="actor") == ([cat, both], True)
+    assert pick(space, [both], ["cat", "dog"], of="actor", multi=False) == ([both], True)
+    assert pick(space, [cat, both], ["cat", "dog"], of="actor", multi=True) == ([cat, both], True)
+
+
+def test_the_segmenter_may_start_from_the_classifier(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    assert made.options.segmenter.init == "encoder2d"
+    made.train_encoder2d(made.run.path / "encoder2d")
+    encoder, segmenter = made._encoder2d(), made._new_segmenter()
+    for name, value in encoder.backbone.state_dict().items():
+        assert np.array_equal(value, segmenter.network.backbone.state_dict()[name]), name
+    other = recipe(tmp_path, "segmenter.model.backbone=resnet34", "name=other")
+    (other.run.path / "encoder2d").symlink_to(made.run.path / "encoder2d")
+    with pytest.raises(DataError, match=r"the same backbone in both stages, got resnet18 and resnet34"):
+        other._new_segmenter()
+
+
+def test_the_twin_sees_true_masks_only(tmp_path: Path) -> None:
+    made = recipe(tmp_path, masks=True)
+    store = PAStore(tmp_path / "truth")
+    store.begin(0)
+    assert all(ws2._write_truth(made.workspace, store, name) for name in made.workspace.annotated)
+    store.publish(0)
+    for row in store.index(0):
+        truth = made.workspace.truth(made.workspace.by_name[row.video], row.frame, (32, 48))
+        assert np.array_equal(store.read(0, row.video, row.frame), truth)
+
+
+def test_without_masks_there_is_no_twin(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    assert made.train_twin(made.run.path / "twin") == {}
