@@ -12,7 +12,10 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.plugins.layer_sync import LayerSync
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from timm.layers import convert_sync_batchnorm
+from torch import nn
 
 from callbacks.dashboard import Dashboard
 from datamodules.loaders import EpochDataModule
@@ -62,6 +65,18 @@ class WholeFiles(TorchCheckpointIO):
         partial.replace(final)
 
 
+class SyncedNorms(LayerSync):
+    """Batch norms that share their statistics over ranks; torch's own conversion would drop timm's activations."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Return ``model`` with synchronised batch norms."""
+        return convert_sync_batchnorm(model)
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Return ``model``; what is used after a fit is loaded anew."""
+        return model
+
+
 def keep_last(folder: Path) -> ModelCheckpoint:
     """Return the callback that writes ``last.ckpt`` after *every* epoch, which ``save_last`` does not."""
     return ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False)
@@ -78,6 +93,7 @@ def build_trainer(
     precision = cfg.trainer.precision
     if precision == "auto":
         precision = "bf16-mixed" if has_fast_bf16() else "32-true"
+    synced = bool(cfg.trainer.sync_batchnorm) and torch.cuda.is_available()
     try:
         return pl.Trainer(
             default_root_dir=folder,
@@ -86,11 +102,10 @@ def build_trainer(
             num_nodes=cfg.trainer.num_nodes,
             strategy=cfg.trainer.strategy,
             precision=precision,
-            sync_batchnorm=bool(cfg.trainer.sync_batchnorm) and torch.cuda.is_available(),
             max_epochs=max_epochs,
             gradient_clip_val=cfg.trainer.gradient_clip_val,
             callbacks=[Dashboard(stage, Path(cfg.run_dir) / "metrics.csv"), *callbacks],
-            plugins=[WholeFiles()],
+            plugins=[WholeFiles(), *([SyncedNorms()] if synced else [])],
             logger=loggers or False,
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
             enable_progress_bar=bool(cfg.trainer.progress_bar),

@@ -85,7 +85,7 @@ class Workspace:
         """Return a training or validation video's sampled frames as a clip."""
         record = self.by_name[name]
         return Clip(
-            np.asarray(self.cache.frames(record)),
+            np.array(self.cache.frames(record)),  # a copy: torch warns of the cache's read-only arrays
             self.cache.indices(record),
             name,
             self.cache.fps(record),

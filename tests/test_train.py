@@ -67,7 +67,7 @@ def test_one_command_leaves_everything_on_disk(done: tuple[Path, dict[str, Any]]
     for stage in ("encoder2d", "encoder3d", "segmenter", "twin"):
         assert (run / stage / "last.ckpt").is_file() and (run / stage / "best.ckpt").is_file()
     assert {file.name for file in (run / "tables").iterdir()} == {"table2.csv", "table3.csv", "table4.csv"}
-    assert {file.name for file in (run / "pictures").iterdir()} == {"v0.png", "v1.png", "v2.png"}
+    assert {file.name for file in (run / "pictures").iterdir()} == {"v0.png", "v1.png"}
     assert {row["stage"] for row in table(run / "metrics.csv")} == {"encoder2d", "encoder3d", "segmenter", "twin"}
     assert table(run / "skipped.csv") == []
 
@@ -75,13 +75,12 @@ def test_one_command_leaves_everything_on_disk(done: tuple[Path, dict[str, Any]]
 def test_every_version_is_scored(done: tuple[Path, dict[str, Any]]) -> None:
     run, results = done
     store = PAStore(run / "pa")
-    assert store.versions() == [0, 1, 2] == [entry["version"] for entry in results["versions"]]
+    assert store.versions() == [0, 1] == [entry["version"] for entry in results["versions"]]
     for entry in results["versions"]:
         index = store.index(entry["version"])
         assert len({row.video for row in index}) == 16 and all(0 <= row.quality <= 1 for row in index)
         assert 0 <= entry["pa_miou_full"] <= 1 and "pa_miou_full_by_miou_pa" in entry
-        if entry["version"] < 2:  # the last version has taught nobody
-            assert 0 < entry["selected_share"] <= 1 and 0 < entry["criterion"] <= 1.5 and entry["epochs"] == 1
+        assert 0 < entry["selected_share"] <= 1 and 0 < entry["criterion"] <= 1.5 and entry["epochs"] == 1
     assert results["share_of_twin"] == pytest.approx(results["test"]["miou"] / results["twin"]["test"]["miou"])
     assert results["tested_on"] == "test" and results["test"]["frames"] == 8
     assert results["seconds"] > 1 and 0.1 < results["peak_memory_gib"] < 6
@@ -123,7 +122,7 @@ def test_other_settings_in_the_same_folder_are_refused(done: tuple[Path, dict[st
 @pytest.mark.parametrize("switches", [["selection=full", "criterion=miou_pa", "compare=[]", "cues=actor"]])
 def test_the_switches_of_the_ablation(done: tuple[Path, dict[str, Any]], tmp_path: Path, switches: list[str]) -> None:
     data = f"data.root={done[0].parent.parent}/data"
-    more = ["refine.enabled=false", "twin=false", "rounds.max_versions=1", "segmenter.init=null"]
+    more = ["refine.enabled=false", "twin=false", "segmenter.init=null"]
     results = train(tiny_config(synthetic_arguments(tmp_path, data, *switches, *more)))
     assert results["versions"][0]["selected_share"] == 1.0
     assert results["twin"] == {} and results["share_of_twin"] is None
@@ -141,7 +140,7 @@ def test_a_users_folder_of_plain_classes(tmp_path: Path, masks: bool) -> None:
     results = train(tiny_config(videos_arguments(root, tmp_path)))
     run = tmp_path / "runs/tiny"
     assert contents(root) == before
-    assert PAStore(run / "pa").versions() == [0, 1, 2]
+    assert PAStore(run / "pa").versions() == [0, 1]
     assert results.keys() >= KEYS and results["tested_on"] == "train"
     assert len(table(run / "tables/table2.csv")) >= 4
     if masks:

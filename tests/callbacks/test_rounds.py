@@ -38,17 +38,16 @@ def test_a_version_ends_when_the_criterion_has_not_risen_for_patience_epochs(tmp
 def test_the_best_model_of_a_version_annotates_the_next_and_trains_on(tmp_path: Path) -> None:
     module = Counter({"val/ric": THREE_VERSIONS})
     rounds = run(tmp_path, module)
-    assert rounds.store.versions() == [0, 1, 2, 3]
+    assert rounds.store.versions() == [0, 1, 2]
     # v0 is best after 2 epochs = 4 steps; v1 goes on from there and is best after 2 steps more; v2 likewise.
-    assert [areas(rounds.store, version) for version in (1, 2, 3)] == [{4}, {6}, {8}]
-    assert int(module.count) == 8
+    assert [areas(rounds.store, version) for version in (1, 2)] == [{4}, {6}]
     counts = [int(read_checkpoint(rounds.weights_of(version))["state_dict"]["count"]) for version in (0, 1, 2)]
     assert counts == [4, 6, 8]
 
 
 def test_with_reinit_every_version_starts_from_the_first_weights(tmp_path: Path) -> None:
     rounds = run(tmp_path, Counter({"val/ric": THREE_VERSIONS}), reinit=True)
-    assert [areas(rounds.store, version) for version in (1, 2, 3)] == [{4}, {2}, {2}]
+    assert [areas(rounds.store, version) for version in (1, 2)] == [{4}, {2}]
 
 
 def test_a_new_version_is_served_after_the_turn(tmp_path: Path) -> None:
@@ -63,8 +62,8 @@ def test_a_new_version_is_served_after_the_turn(tmp_path: Path) -> None:
 def test_a_version_has_at_most_max_epochs_and_there_are_at_most_max_versions(tmp_path: Path) -> None:
     rounds = run(tmp_path, Counter({"val/ric": RISING}), max_epochs=3, max_versions=2)
     assert [report.epochs for report in rounds.reports] == [3, 3]
-    assert rounds.store.versions() == [0, 1, 2]
-    assert [areas(rounds.store, version) for version in (1, 2)] == [{6}, {12}]
+    assert rounds.store.versions() == [0, 1]
+    assert areas(rounds.store, 1) == {6}
 
 
 @pytest.mark.parametrize(("min_delta", "versions"), [(0.04, 3), (0.06, 2)])
@@ -94,17 +93,17 @@ def test_momentum_does_not_leak_into_the_next_version(tmp_path: Path) -> None:
 
 
 def test_rivals_annotate_into_stores_of_their_own_and_change_nothing(tmp_path: Path) -> None:
-    criteria = {"val/ric": THREE_VERSIONS, "val/other": [0.1, 0.1, 0.9, 0.1, 0.8, 0.7, 0.6, 0.1, 0.2, 0.3]}
+    criteria = {"val/ric": THREE_VERSIONS, "val/other": [0.1, 0.1, 0.9, 0.1, 0.7, 0.8, 0.6, 0.1, 0.2, 0.3]}
     rounds = run(tmp_path / "with", Counter(criteria), compare=["val/other", "val/ric"])
     alone = run(tmp_path / "without", Counter({"val/ric": THREE_VERSIONS}))
     assert rounds.compare == ["val/other"]
-    for version in range(4):
+    for version in range(3):
         assert areas(rounds.store, version) == areas(alone.store, version)
     rival = rounds.rival_store("val/other")
     assert rival.root.name == "pa-by-other"
-    # v1: its best model is that of epoch 3; v2: the same as the criterion's; v3: that of epoch 3 of v2.
-    assert rival.versions() == [1, 3]
-    assert [areas(rival, version) for version in (1, 3)] == [{6}, {12}]
+    # It would pick v0's model of epoch 3, and v1's of epoch 2, which went on from the criterion's 4 steps.
+    assert rival.versions() == [1, 2]
+    assert [areas(rival, version) for version in (1, 2)] == [{6}, {8}]
 
 
 def test_a_criterion_that_is_not_logged_is_named(tmp_path: Path) -> None:
@@ -115,7 +114,7 @@ def test_a_criterion_that_is_not_logged_is_named(tmp_path: Path) -> None:
 def test_every_published_version_is_told_of(tmp_path: Path) -> None:
     told: list[int] = []
     run(tmp_path, Counter({"val/ric": THREE_VERSIONS}), on_version=told.append)
-    assert told == [1, 2, 3]
+    assert told == [1, 2]
 
 
 def test_only_what_is_selected_is_marked_and_trains(tmp_path: Path) -> None:
@@ -158,7 +157,7 @@ def test_a_video_that_cannot_be_annotated_is_skipped_and_all_of_them_are_an_erro
             raise DataError("a hole in the film")
         return counting.annotator(clip, scores)
 
-    rounds = run(tmp_path, Counter({"val/ric": RISING}), annotator=broken, max_epochs=1, max_versions=1)
+    rounds = run(tmp_path, Counter({"val/ric": RISING}), annotator=broken, max_epochs=1, max_versions=2)
     assert {row.video for row in rounds.store.index(1)} == {"a", "c"}
     assert "skipped in v1: b: a hole in the film" in capsys.readouterr().out
 
@@ -272,6 +271,7 @@ def test_it_goes_on_in_the_middle_of_a_turn(tmp_path: Path, at: str) -> None:
         final = name.replace(".v1.partial", "v1").replace(".v2.partial", "v2")
         assert after[final] == content  # neither a finished version nor a finished video is written again
     first = module.taught[0][0] if module.taught else 10
+    assert first == {"annotate v2": 7, "after": 10}.get(at, 4)  # no finished epoch is trained again
     assert module.taught == [entry for entry in whole_module.taught if entry[0] >= first]
     assert module.checked == [entry for entry in whole_module.checked if entry[0] >= first]
     assert module.rates == whole_module.rates[STEPS * first :]
@@ -281,8 +281,12 @@ def test_it_goes_on_in_the_middle_of_a_turn(tmp_path: Path, at: str) -> None:
 def test_a_finished_fit_does_nothing_more(tmp_path: Path) -> None:
     finished = run(tmp_path, Counter({"val/ric": THREE_VERSIONS}))
     before = files(tmp_path)
+
+    def asked_again(index: Index) -> FloatArray:
+        raise AssertionError("this version has been selected before")
+
     module = Counter({"val/ric": THREE_VERSIONS})
-    again = run(tmp_path, module)
+    again = run(tmp_path, module, selector=asked_again)
     same_rounds(again, finished)
     assert module.taught == [] and files(tmp_path) == before
 
@@ -296,7 +300,7 @@ def pixels(folder: Path) -> dict[str, bytes]:
 
 def test_a_real_network_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     whole = learn(tmp_path / "whole")
-    assert len(whole["versions"]) == 2 and whole["published"] == [0, 1, 2]
+    assert len(whole["versions"]) == 2 and whole["published"] == [0, 1]
     for point in ("epoch 2", "epoch 11", "turn 1"):
         folder = tmp_path / point.replace(" ", "")
         with pytest.raises(RuntimeError, match="the power went off"):
