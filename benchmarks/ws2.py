@@ -1,7 +1,7 @@
 """The ablation of WS2 (Tables 1 to 4): ``python -m benchmarks.ws2 seeds=[0,1,2] variants=[baseline,model-s,ws2]``.
 
 Every variant of one seed starts from the same stage 1 and the same PA.v0 where the switch does not touch them, so that
-differences are paired. Runs that are done are not done again. Any key of ``train.py`` may be given, the data among them.
+differences are paired. Runs that are done are not done again. Any key of ``train.py`` may be given as well.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ def _tables(rows: list[dict[str, Any]], variants: Sequence[str], folder: Path) -
         table_3.append((f"model.v{version}", *(_spread([test.get(metric) for test in tests]) for metric in metrics)))
     twins = [run["twin"].get("test", {}) for run in runs]
     table_3.append(("supervised twin", *(_spread([twin.get(metric) for twin in twins]) for metric in metrics)))
-    show("Table 3. mIoU_GT on the test videos", ("model", "actor-action", "actor", "action"), table_3, folder, name="table3")
+    header = ("model", "actor-action", "actor", "action")
+    show("Table 3. mIoU_GT on the test videos", header, table_3, folder, name="table3")
     accuracies = ("cls_acc", "actor_cls_acc", "action_cls_acc", "glo_acc", "actor_glo_acc", "action_glo_acc")
     table_4 = [
         (label, *(_spread([test.get(metric) for test in tests]) for metric in accuracies))

@@ -289,4 +289,6 @@ class Rounds(pl.Callback):
         if name not in trainer.callback_metrics:
             known = ", ".join(sorted(trainer.callback_metrics))
             raise DataError(f"The criterion '{name}' was not logged. Known metrics: {known}.")
+        if trainer.callback_metrics.get("val/foreground", 1) == 0:
+            return 0.0  # all background: refinement changes nothing, so RII would be perfect
         return float(torch.as_tensor(trainer.callback_metrics[name]))

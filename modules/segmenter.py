@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torchmetrics import SumMetric
 
 from modules.checkpoints import load_hyper_checkpoint
 from modules.losses import weighted_cross_entropy
@@ -82,6 +83,7 @@ class Segmenter(pl.LightningModule):
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1) * 255, persistent=False)
         self.refine_options = dict(refine or {})
+        self.foreground = SumMetric()
         self.integrity = RegionIntegrity(self.space.num_classes, alpha=ric_alpha)
         self.schedule_start, self.schedule_steps = 0, 1
         self.max_side = max_side
@@ -101,6 +103,7 @@ class Segmenter(pl.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Add one video's frames to the criterion: prediction, refined prediction, pseudo-annotation."""
         labels = self._predict_labels(batch["frames"])
+        self.foreground.update(float((labels > 0).sum()))
         refined = np.stack(
             [
                 refine_labels(one, superpixels, num_classes=self.space.num_classes, **self.refine_options)
@@ -121,6 +124,8 @@ class Segmenter(pl.LightningModule):
         """Log RIC, mIoU_PA and RII, the same on all ranks (the metric sums its states over them)."""
         scores = self.integrity.compute()
         self.integrity.reset()
+        self.log("val/foreground", self.foreground.compute())
+        self.foreground.reset()
         self.log_dict({f"val/{name}": value for name, value in scores.items()}, prog_bar=True)
 
     def start_schedule(self, start: int, steps: int) -> None:

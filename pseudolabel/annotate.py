@@ -63,7 +63,9 @@ def annotate(
             if not written:
                 yield delayed(_annotate_clip)(clip, scores, annotator, store, version)
 
-    pool = Parallel(n_jobs=workers, prefer="threads", return_as="generator_unordered", pre_dispatch="n_jobs + 1", batch_size=1)
+    pool = Parallel(
+        n_jobs=workers, prefer="threads", return_as="generator_unordered", pre_dispatch="n_jobs + 1", batch_size=1
+    )
     skipped = []
     for video, reason in pool(tasks()):
         if reason is not None:

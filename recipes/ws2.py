@@ -108,13 +108,16 @@ class AttentionAnnotator:
 class PredictionAnnotator:
     """PA.v1 and later: the network's refined prediction, restricted to the video's tags (SPEC S-f).
 
-    The tags say which classes the foreground can be, so the scores of all foreground classes count as foreground, and
-    a pixel that is foreground takes the best of the video's tags (``mass``). ``argmax`` drops the scores of other
-    classes instead: background then wins wherever the network is torn between actions, and masks shrink every round.
+    The tags say which classes the foreground can be. With ``mass``, the scores of all foreground classes count
+    together, a pixel is foreground where they reach ``threshold``, and it takes the best of the video's tags: a network that is
+    torn between actions still finds the actor, and the halo of the blobs of PA.v0, of which it is unsure, is shed.
+    ``argmax`` is the literal reading: the scores of other classes are dropped and the highest of the rest wins.
     """
 
-    def __init__(self, space: LabelSpace, refiner: SlicRefiner, *, decision: str = "mass") -> None:
-        self.space, self.refiner, self.decision = space, refiner, decision
+    def __init__(
+        self, space: LabelSpace, refiner: SlicRefiner, *, decision: str = "mass", threshold: float = 0.8
+    ) -> None:
+        self.space, self.refiner, self.decision, self.threshold = space, refiner, decision, threshold
 
     def __call__(self, clip: Clip, scores: Scores | None) -> Annotation:
         """Annotate a clip from the present network's scores (T, C, H, W)."""
@@ -122,8 +125,13 @@ class PredictionAnnotator:
             raise ValueError("predictions are refined from scores, got None")
         tags = np.flatnonzero(self.space.allowed(clip.tags))[1:]
         within = scores[:, tags]
-        foreground = 1 - scores[:, 0] if self.decision == "mass" else within.max(axis=1)
-        raw = np.where(foreground > scores[:, 0], tags[within.argmax(axis=1)], 0).astype(np.uint8)
+        if self.decision == "mass":
+            foreground = 1 - scores[:, 0]
+            inside = foreground >= self.threshold
+        else:
+            foreground = within.max(axis=1)
+            inside = foreground > scores[:, 0]
+        raw = np.where(inside, tags[within.argmax(axis=1)], 0).astype(np.uint8)
         quality = [float(f[r > 0].mean()) if (r > 0).any() else 0.0 for f, r in zip(foreground, raw, strict=True)]
         return Annotation(self.refiner(clip.frames, raw), np.asarray(quality, np.float32))
 
@@ -445,7 +453,9 @@ class WS2:
             store=self.store,
             clips=self.workspace.clip,
             videos=self.workspace.annotated,
-            annotator=PredictionAnnotator(self.space, self.refiner, decision=options.decision),
+            annotator=PredictionAnnotator(
+                self.space, self.refiner, decision=options.decision, threshold=options.threshold
+            ),
             selector=selector if self.options.selection == "wise" else self._select_all,
             folder=folder,
             criterion=f"val/{self.options.criterion}",
