@@ -100,7 +100,7 @@ def predicted(decision: str) -> Annotation:
     scores[0] = np.array([0.8, 0.1, 0.1])[:, None, None]
     scores[0, :, :10] = np.array([0.3, 0.1, 0.6])[:, None, None]
     scores[0, :, 10:22] = np.array([0.2, 0.7, 0.1])[:, None, None]
-    return PredictionAnnotator(SPACE, refiner(enabled=False), decision=decision)(video, scores)
+    return PredictionAnnotator(SPACE, refiner(enabled=False), decision=decision, threshold=0.5)(video, scores)
 
 
 def test_a_prediction_keeps_to_the_tags_of_its_video() -> None:
