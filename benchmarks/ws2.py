@@ -135,8 +135,8 @@ def _tables(rows: list[dict[str, Any]], variants: Sequence[str], folder: Path) -
         table_3.append((f"model.v{version}", *(_spread([test.get(metric) for test in tests]) for metric in metrics)))
     twins = [run["twin"].get("test", {}) for run in runs]
     table_3.append(("supervised twin", *(_spread([twin.get(metric) for twin in twins]) for metric in metrics)))
-    header = ("model", "actor-action", "actor", "action")
-    show("Table 3. mIoU_GT on the test videos", header, table_3, folder, name="table3")
+    columns = ("model", "actor-action", "actor", "action")
+    show("Table 3. mIoU_GT on the test videos", columns, table_3, folder, name="table3")
     accuracies = ("cls_acc", "actor_cls_acc", "action_cls_acc", "glo_acc", "actor_glo_acc", "action_glo_acc")
     table_4 = [
         (label, *(_spread([test.get(metric) for test in tests]) for metric in accuracies))

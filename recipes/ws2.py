@@ -109,8 +109,9 @@ class PredictionAnnotator:
     """PA.v1 and later: the network's refined prediction, restricted to the video's tags (SPEC S-f).
 
     The tags say which classes the foreground can be. With ``mass``, the scores of all foreground classes count
-    together, a pixel is foreground where they reach ``threshold``, and it takes the best of the video's tags: a network that is
-    torn between actions still finds the actor, and the halo of the blobs of PA.v0, of which it is unsure, is shed.
+    together, a pixel is foreground where they reach ``threshold``, and it takes the best of the video's tags: a network
+    that is torn between actions still finds the actor, and the halo of the blobs of PA.v0, of which it is unsure, is
+    shed.
     ``argmax`` is the literal reading: the scores of other classes are dropped and the highest of the rest wins.
     """
 
@@ -127,7 +128,8 @@ class PredictionAnnotator:
         within = scores[:, tags]
         if self.decision == "mass":
             foreground = 1 - scores[:, 0]
-            inside = foreground >= self.threshold
+            surest = foreground.max(axis=(1, 2), keepdims=True)  # a frame without any sure pixel keeps its likely ones
+            inside = foreground >= np.where(surest >= self.threshold, self.threshold, 0.5)
         else:
             foreground = within.max(axis=1)
             inside = foreground > scores[:, 0]
