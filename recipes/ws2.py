@@ -20,23 +20,21 @@ from rich.progress import track
 from callbacks.pictures import Pictures
 from callbacks.rounds import Rounds
 from datamodules.datasets import TagClips, TagFrames
-from datamodules.loaders import EpochDataModule
+from datamodules.loaders import EpochDataModule, EpochDataset
 from modules.checkpoints import read_checkpoint, save_weights, to_plain
-from modules.discriminator import cross_fitted_realness
 from modules.distributed import barrier, gather_lists, own_share, rank
 from modules.encoder2d import Encoder2D
 from modules.encoder3d import Encoder3D
 from modules.segmenter import Segmenter
+from modules.tagger import Tagger
 from pseudolabel.annotate import annotate
-from pseudolabel.attention import label_by_attention, normalize, otsu_mask, resize_maps
-from pseudolabel.refine import refine_labels
-from pseudolabel.select import cut_and_paste, patch_passes
+from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, SlicRefiner
 from pseudolabel.store import Index, PAStore
-from pseudolabel.superpixels import segment_superpixels
-from pseudolabel.types import VOID, Annotation, Clip, DataError, FloatArray, LabelSpace, Scores, UInt8Array
+from pseudolabel.types import Annotation, Clip, DataError, FloatArray
 from recipes.engine import build_trainer, fit_encoder, keep_last
 from recipes.run_folder import RunFolder
 from recipes.scoring import score_segmenter, score_version
+from recipes.wise_selection import WiseSelector
 from recipes.workspace import Workspace
 
 SWITCHES = {
@@ -48,159 +46,6 @@ SWITCHES = {
     "rounds.decision": ("mass", "argmax"),
 }
 """The settings of the ablations and what each may be."""
-
-# --- annotators: pure functions of a clip
-
-
-class SlicRefiner:
-    """Algorithm 2 on whole clips.
-
-    Args:
-        space: the label space.
-        slic: ``n`` and ``compactness``.
-        refine: ``alpha``, ``beta``, ``overlap``.
-        enabled: False leaves the labels as they are (ablation).
-    """
-
-    def __init__(
-        self, space: LabelSpace, slic: dict[str, Any], refine: dict[str, Any], *, enabled: bool = True
-    ) -> None:
-        self.num_classes, self.slic, self.options, self.enabled = space.num_classes, slic, refine, enabled
-
-    def __call__(self, frames: UInt8Array, labels: UInt8Array) -> UInt8Array:
-        """Refine labels (T, H, W) of frames (T, H, W, 3); a frame whose object would vanish keeps its raw labels."""
-        if not self.enabled:
-            return labels
-        refined = np.empty_like(labels)
-        for t, (frame, raw) in enumerate(zip(frames, labels, strict=True)):
-            superpixels = segment_superpixels(frame, **self.slic)
-            refined[t] = refine_labels(raw, superpixels, num_classes=self.num_classes, **self.options)
-            if not refined[t].any():
-                refined[t] = raw
-        return refined
-
-
-class AttentionAnnotator:
-    """PA.v0: Otsu on each attention map, union of the cues, SLIC refinement (Sec. 3.1 and 4).
-
-    Reads ``clip.evidence["actor"]`` and ``["action"]``, float32 (len(tags), T, h, w).
-    """
-
-    def __init__(self, space: LabelSpace, refiner: SlicRefiner) -> None:
-        self.space, self.refiner = space, refiner
-
-    def __call__(self, clip: Clip, scores: Scores | None) -> Annotation:
-        """Annotate a clip from its attention maps."""
-        ids = [self.space.index(tag) for tag in clip.tags]
-        size = clip.frames.shape[1:3]
-        cues = [normalize(resize_maps(maps, size)) for maps in clip.evidence.values()]  # each (K, T, H, W)
-        labels = np.zeros(clip.frames.shape[:3], np.uint8)
-        quality = np.zeros(len(labels), np.float32)
-        for t in range(len(labels)):
-            masks = np.any([[otsu_mask(cue[k, t]) for k in range(len(ids))] for cue in cues], axis=0)  # (K, H, W)
-            attention = np.mean([cue[:, t] for cue in cues], axis=0)
-            labels[t] = label_by_attention(attention, masks, ids)
-            if (labels[t] > 0).any():
-                quality[t] = attention.max(axis=0)[labels[t] > 0].mean()
-        return Annotation(self.refiner(clip.frames, labels), quality)
-
-
-class PredictionAnnotator:
-    """PA.v1 and later: the network's refined prediction, restricted to the video's tags (SPEC S-f).
-
-    The tags say which classes the foreground can be. With ``mass``, the scores of all foreground classes count
-    together, a pixel is foreground where they reach ``threshold``, and it takes the best of the video's tags: a network
-    that is torn between actions still finds the actor, and the halo of the blobs of PA.v0, of which it is unsure, is
-    shed.
-    ``argmax`` is the literal reading: the scores of other classes are dropped and the highest of the rest wins.
-    """
-
-    def __init__(
-        self, space: LabelSpace, refiner: SlicRefiner, *, decision: str = "mass", threshold: float = 0.8
-    ) -> None:
-        self.space, self.refiner, self.decision, self.threshold = space, refiner, decision, threshold
-
-    def __call__(self, clip: Clip, scores: Scores | None) -> Annotation:
-        """Annotate a clip from the present network's scores (T, C, H, W)."""
-        if scores is None:
-            raise ValueError("predictions are refined from scores, got None")
-        tags = np.flatnonzero(self.space.allowed(clip.tags))[1:]
-        within = scores[:, tags]
-        if self.decision == "mass":
-            foreground = 1 - scores[:, 0]
-            surest = foreground.max(axis=(1, 2), keepdims=True)  # a frame without any sure pixel keeps its likely ones
-            inside = foreground >= np.where(surest >= self.threshold, self.threshold, 0.5)
-        else:
-            foreground = within.max(axis=1)
-            inside = foreground > scores[:, 0]
-        raw = np.where(inside, tags[within.argmax(axis=1)], 0).astype(np.uint8)
-        quality = [float(f[r > 0].mean()) if (r > 0).any() else 0.0 for f, r in zip(foreground, raw, strict=True)]
-        return Annotation(self.refiner(clip.frames, raw), np.asarray(quality, np.float32))
-
-
-# --- selection
-
-
-class WiseSelector:
-    """Passes frames whose cut-and-paste patch fools the discriminator OR is recognised by the classifier (Fig. 5).
-
-    Args:
-        workspace: the data.
-        store: where the version is.
-        encoder: the classifier of stage 1.
-        options: ``use``, ``patch_size`` and the discriminator's settings.
-        seed: decides background squares and the cross-fit.
-    """
-
-    def __init__(
-        self, workspace: Workspace, store: PAStore, encoder: Encoder2D, options: DictConfig, seed: int
-    ) -> None:
-        self.workspace, self.store, self.encoder, self.options, self.seed = workspace, store, encoder, options, seed
-
-    def __call__(self, index: Index) -> FloatArray:
-        """Weigh the rows of the newest version: 1 = selected for training, 0 = not."""
-        version = self.store.current() or 0
-        training = self.workspace.split_index(index, validation=False)
-        place = {(row.video, row.frame): position for position, row in enumerate(index)}
-        weights = np.zeros(len(index), np.float32)
-        frames_of: dict[str, list[int]] = {}
-        for row in training:
-            frames_of.setdefault(row.video, []).append(row.frame)
-        videos = sorted(frames_of)
-        patches = []
-        dominant: list[list[int]] = []
-        waiting = track(videos, description="cut and paste", disable=len(videos) < 8, transient=True)
-        for number, name in enumerate(waiting):
-            clip = self.workspace.clip(name)
-            chosen = np.isin(clip.indices, frames_of[name])
-            labels = np.stack([self.store.read(version, name, int(frame)) for frame in clip.indices[chosen]])
-            rng = np.random.default_rng((self.seed, version, number))
-            patches.append(cut_and_paste(clip.frames[chosen], labels, size=self.options.patch_size, rng=rng))
-            dominant.append([_dominant_class(labels[position]) for position in patches[-1].positions])
-        realness = cross_fitted_realness(
-            [p.foreground for p in patches],
-            [p.pasted for p in patches],
-            device=self.encoder.device,
-            seed=self.seed + version,
-            **to_plain(self.options.discriminator),
-        )
-        actor_of = self.workspace.space.actor_of
-        for name, patch, real, classes in zip(videos, patches, realness, dominant, strict=True):
-            top1 = self.encoder.classify(patch.pasted)
-            real = np.where(patch.has_background, real, 0)
-            passed = patch_passes(real, top1 + 1, actor_of[classes], use=self.options.use)
-            frames = np.asarray(frames_of[name])
-            for frame in frames[patch.positions[passed]]:
-                weights[place[name, int(frame)]] = 1
-        return weights
-
-
-def _dominant_class(labels: UInt8Array) -> int:
-    counts = np.bincount(labels[(labels > 0) & (labels != VOID)], minlength=1)
-    return int(counts.argmax())
-
-
-# --- stages
 
 
 class WS2:
@@ -263,18 +108,15 @@ class WS2:
                 area=tuple(options.area),
             )
 
-        data = EpochDataModule(
-            lambda epoch: frames(records, train=True, epoch=epoch),
-            lambda epoch: frames(val, train=False, epoch=epoch),
-            batch_size=options.batch_size,
-            val_batch_size=options.batch_size,
-            workers=self.cfg.workers_per_loader,
-            seed=self.cfg.seed,
+        fitted = self._fit_encoder(
+            "encoder2d",
+            folder,
+            module,
+            options,
+            lambda e: frames(records, train=True, epoch=e),
+            lambda e: frames(val, train=False, epoch=e),
         )
-        results = fit_encoder(
-            self.cfg, "encoder2d", folder, module, data, max_epochs=options.epochs, loggers=self.loggers
-        )
-        return {**results, "videos": len(records), "classes": len(classes), "multi_label": multi}
+        return {**fitted, "videos": len(records), "classes": len(classes), "multi_label": multi}
 
     def train_encoder3d(self, folder: Path) -> dict[str, Any]:
         """Action classifier on the clips of single-action videos (S3)."""
@@ -300,18 +142,15 @@ class WS2:
                 area=tuple(options.area),
             )
 
-        data = EpochDataModule(
-            lambda epoch: clips(records, train=True, epoch=epoch),
-            lambda epoch: clips(val, train=False, epoch=epoch),
-            batch_size=options.batch_size,
-            val_batch_size=options.batch_size,
-            workers=self.cfg.workers_per_loader,
-            seed=self.cfg.seed,
+        fitted = self._fit_encoder(
+            "encoder3d",
+            folder,
+            module,
+            options,
+            lambda e: clips(records, train=True, epoch=e),
+            lambda e: clips(val, train=False, epoch=e),
         )
-        results = fit_encoder(
-            self.cfg, "encoder3d", folder, module, data, max_epochs=options.epochs, loggers=self.loggers
-        )
-        return {**results, "videos": len(records), "classes": len(classes), "multi_label": multi}
+        return {**fitted, "videos": len(records), "classes": len(classes), "multi_label": multi}
 
     def annotate_v0(self, folder: Path) -> dict[str, Any]:
         """Attention of the tags' actors and actions -> PA.v0."""
@@ -447,6 +286,19 @@ class WS2:
         return {"epochs": epochs, **self._score_model(Segmenter.load(folder / "best.ckpt").to(self.device))}
 
     # --- parts of stages
+
+    def _fit_encoder(
+        self, stage: str, folder: Path, module: Tagger, options: DictConfig, train: EpochDataset, val: EpochDataset
+    ) -> dict[str, Any]:
+        data = EpochDataModule(
+            train,
+            val,
+            batch_size=options.batch_size,
+            val_batch_size=options.batch_size,
+            workers=self.cfg.workers_per_loader,
+            seed=self.cfg.seed,
+        )
+        return fit_encoder(self.cfg, stage, folder, module, data, max_epochs=options.epochs, loggers=self.loggers)
 
     def _rounds(self, folder: Path) -> Rounds:
         options = self.options.rounds

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from callbacks.rounds import Rounds
 from datamodules.datasets import PseudoFrames, PseudoVideos
 from datamodules.loaders import EpochDataModule
+from pseudolabel.annotators import PredictionAnnotator, SlicRefiner
 from pseudolabel.types import Annotation, Clip, Scores
 from recipes.engine import build_trainer
-from recipes.ws2 import PredictionAnnotator, SlicRefiner
 from tests.callbacks.counting import select_all
 from tests.toys import SPACE, make_toy, open_toy, tiny_segmenter
 

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, SlicRefiner
 from pseudolabel.store import PAStore
 from pseudolabel.types import Annotation, Clip, DataError, LabelSpace, Tag
-from recipes import ws2
+from recipes import wise_selection, ws2
 from recipes.run_folder import RunFolder
+from recipes.wise_selection import WiseSelector
 from recipes.workspace import Workspace
-from recipes.ws2 import WS2, AttentionAnnotator, PredictionAnnotator, SlicRefiner, WiseSelector
+from recipes.ws2 import WS2
 from tests.recipes.tiny import tiny_config, user_folder, videos_arguments
 from tests.toys import SPACE, draw_video
 
@@ -161,7 +163,7 @@ def selecting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         assert options["steps"] == 2 and options["folds"] == 2
         return [np.full(len(one), 0.9 if number == 0 else 0.1, np.float32) for number, one in enumerate(pasted)]
 
-    monkeypatch.setattr(ws2, "cross_fitted_realness", realness)
+    monkeypatch.setattr(wise_selection, "cross_fitted_realness", realness)
 
     def select(use: str) -> set[tuple[str, int]]:
         options = OmegaConf.create({"use": use, "patch_size": 16, "discriminator": {"folds": 2, "steps": 2}})
