@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from pseudolabel.attention import label_by_attention, normalize, otsu_mask, resize_maps
+from pseudolabel.attention import label_by_attention, normalize, otsu_levels, otsu_mask, resize_maps
 from pseudolabel.refine import refine_labels
 from pseudolabel.superpixels import segment_superpixels
-from pseudolabel.types import Annotation, Clip, LabelSpace, Scores, UInt8Array
+from pseudolabel.types import VOID, Annotation, BoolArray, Clip, FloatArray, LabelSpace, Scores, UInt8Array, is_object
+
+EVEN = 0.5
+"""The score from which foreground is likelier than background."""
 
 
 class SlicRefiner:
@@ -35,7 +38,7 @@ class SlicRefiner:
         for t, (frame, raw) in enumerate(zip(frames, labels, strict=True)):
             superpixels = segment_superpixels(frame, **self.slic)
             refined[t] = refine_labels(raw, superpixels, num_classes=self.num_classes, **self.options)
-            if not refined[t].any():
+            if not is_object(refined[t]).any():
                 refined[t] = raw
         return refined
 
@@ -68,17 +71,25 @@ class AttentionAnnotator:
 class PredictionAnnotator:
     """PA.v1 and later: the network's refined prediction, restricted to the video's tags (SPEC S-f).
 
-    The tags say which classes the foreground can be. With ``mass``, the scores of all foreground classes count
-    together, a pixel is foreground where they reach ``threshold``, and it takes the best of the video's tags: a network
-    that is torn between actions still finds the actor, and the halo of the blobs of PA.v0, of which it is unsure, is
-    shed.
-    ``argmax`` is the literal reading: the scores of other classes are dropped and the highest of the rest wins.
+    ``decision="argmax"`` is the literal reading: scores of classes that are no tag of the video are dropped and the
+    highest of the rest wins.
+
+    ``decision="otsu"`` keeps what the network is sure of. The scores of all foreground classes count together (a
+    network that is torn between actions still finds the actor); over a video they fall into three groups by Otsu's own
+    criterion: background, unsure and sure. A network that learned from blobs is unsure in their halos, so only sure
+    pixels become foreground; they take the best of the video's tags. ``unsure`` says what the middle group becomes.
+
+    Args:
+        space: the label space.
+        refiner: fits raw labels to the frames.
+        decision: ``"otsu"`` or ``"argmax"``.
+        unsure: ``"background"`` or ``"void"`` (neither trained on nor scored); of ``"otsu"``.
     """
 
     def __init__(
-        self, space: LabelSpace, refiner: SlicRefiner, *, decision: str = "mass", threshold: float = 0.8
+        self, space: LabelSpace, refiner: SlicRefiner, *, decision: str = "otsu", unsure: str = "background"
     ) -> None:
-        self.space, self.refiner, self.decision, self.threshold = space, refiner, decision, threshold
+        self.space, self.refiner, self.decision, self.unsure = space, refiner, decision, unsure
 
     def __call__(self, clip: Clip, scores: Scores | None) -> Annotation:
         """Annotate a clip from the present network's scores (T, C, H, W)."""
@@ -86,13 +97,37 @@ class PredictionAnnotator:
             raise ValueError("predictions are refined from scores, got None")
         tags = np.flatnonzero(self.space.allowed(clip.tags))[1:]
         within = scores[:, tags]
-        if self.decision == "mass":
+        best = tags[within.argmax(axis=1)].astype(np.uint8)
+        if self.decision == "otsu":
             foreground = 1 - scores[:, 0]
-            surest = foreground.max(axis=(1, 2), keepdims=True)  # a frame without any sure pixel keeps its likely ones
-            inside = foreground >= np.where(surest >= self.threshold, self.threshold, 0.5)
+            likely, sure = sure_foreground(foreground)
+            raw = np.where(sure, best, 0).astype(np.uint8)
+            if self.unsure == "void":
+                raw[likely & ~sure] = VOID
         else:
             foreground = within.max(axis=1)
-            inside = foreground > scores[:, 0]
-        raw = np.where(inside, tags[within.argmax(axis=1)], 0).astype(np.uint8)
-        quality = [float(f[r > 0].mean()) if (r > 0).any() else 0.0 for f, r in zip(foreground, raw, strict=True)]
+            raw = np.where(foreground > scores[:, 0], best, 0).astype(np.uint8)
+        objects = is_object(raw)
+        quality = [float(f[r].mean()) if r.any() else 0.0 for f, r in zip(foreground, objects, strict=True)]
         return Annotation(self.refiner(clip.frames, raw), np.asarray(quality, np.float32))
+
+
+def sure_foreground(foreground: FloatArray) -> tuple[BoolArray, BoolArray]:
+    """Part a video's pixels by their foreground score into background, unsure and sure (three-class Otsu).
+
+    The upper threshold is not let below 0.5 if any pixel of the video reaches that. A frame without a sure pixel keeps
+    its likely ones of 0.5 and more: an object does not vanish because it is surer in other frames.
+
+    Args:
+        foreground: float32 (T, H, W) in [0, 1].
+
+    Returns:
+        bool (T, H, W) unsure or sure, and bool (T, H, W) sure.
+    """
+    lower, upper = otsu_levels(foreground)
+    if foreground.max() > EVEN:
+        upper = max(upper, EVEN)
+    sure = foreground > upper
+    empty = ~sure.any(axis=(1, 2))
+    sure[empty] = foreground[empty] > EVEN
+    return np.asarray((foreground > min(lower, EVEN)) | sure), np.asarray(sure)

@@ -59,6 +59,37 @@ def otsu_threshold(values: npt.NDArray[Any], bins: int = 256) -> float:
     return float(thresholds[between.argmax()])
 
 
+def otsu_levels(values: npt.NDArray[Any], bins: int = 256) -> tuple[float, float]:
+    """Return the two thresholds that maximise the variance between three classes of a histogram (Otsu, 1979, Sec. V).
+
+    They part the values into low, middle and high. Of several best pairs the lowest is taken.
+
+    Args:
+        values: finite floats of any shape, at least one, counted in equal bins between their minimum and maximum.
+        bins: number of bins.
+
+    Returns:
+        (lower, upper) in units of ``values``; both the maximum if the values are constant.
+    """
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return high, high
+    counts, edges = np.histogram(values, bins=bins, range=(low, high))
+    mass = np.concatenate([[0], np.cumsum(counts)]).astype(np.float64)
+    moment = np.concatenate([[0], np.cumsum(counts * np.arange(bins))]).astype(np.float64)
+    # score[i, j] = (sum of levels)^2 / count of the bins i..j-1: a class's part of the variance between classes
+    count, total = mass[None] - mass[:, None], moment[None] - moment[:, None]
+    score = np.divide(total**2, count, out=np.full_like(total, -np.inf), where=count > 0)
+    inner = slice(1, bins)
+    between = score[0, inner, None] + score[inner, inner] + score[inner, bins]
+    between[np.tril_indices(bins - 1)] = -np.inf
+    if not np.isfinite(between.max()):  # fewer than three levels are taken: two classes, and nothing in the middle
+        threshold = otsu_threshold(np.asarray(values, np.float32), bins)
+        return threshold, threshold
+    first, second = np.unravel_index(between.argmax(), between.shape)
+    return float(edges[first + 1]), float(edges[second + 1])
+
+
 def otsu_mask(attention: npt.NDArray[Any]) -> BoolArray:
     """Return bool (H, W), where one map (H, W) lies above its own Otsu threshold; all False for a constant map."""
     return np.asarray(attention > otsu_threshold(attention))

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pseudolabel.types import VOID, BoolArray, FloatArray, UInt8Array
+from pseudolabel.types import BoolArray, FloatArray, UInt8Array, is_object
 
 SMALLEST_BACKGROUND = 0.25
 """A background square smaller than this share of the foreground's side would be too blurred to paste on."""
@@ -45,10 +45,6 @@ class PatchSet:
     foreground: UInt8Array
     pasted: UInt8Array
     has_background: BoolArray
-
-
-def _object_pixels(labels: UInt8Array) -> BoolArray:
-    return np.asarray((labels > 0) & (labels != VOID))
 
 
 def foreground_square(mask: BoolArray, *, margin: float = 0.1) -> Square | None:
@@ -84,7 +80,7 @@ class _FreeSpace:
     """Where a video shows no object: one integral image per frame answers for squares of every side."""
 
     def __init__(self, labels: UInt8Array) -> None:
-        occupied = _object_pixels(labels)
+        occupied = is_object(labels)
         self.size = labels.shape[1:]
         self.integrals = np.stack([cv2.integral(frame.view(np.uint8)) for frame in occupied])  # (T, H + 1, W + 1)
 
@@ -190,7 +186,7 @@ def cut_and_paste(
     Returns:
         The patches of the N frames that show an object.
     """
-    objects = _object_pixels(labels)
+    objects = is_object(labels)
     positions = np.flatnonzero(objects.any(axis=(1, 2)))
     foreground = np.empty((len(positions), size, size, 3), np.uint8)
     pasted = np.empty_like(foreground)

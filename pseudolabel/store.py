@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from pseudolabel.palette import read_mask, write_atomically, write_mask
-from pseudolabel.types import VOID, Annotation, Clip, DataError, UInt8Array
+from pseudolabel.types import Annotation, Clip, DataError, UInt8Array, is_object
 
 _INDEX = "index.csv"
 _ROWS = "rows.csv"
@@ -189,7 +189,7 @@ class PAStore:
         rows = []
         for labels, index, quality in zip(annotation.labels, clip.indices, annotation.quality, strict=True):
             write_mask(folder / f"{int(index):05d}.png", labels)
-            area = float(np.mean((labels > 0) & (labels != VOID)))
+            area = float(is_object(labels).mean())
             rows.append(PARow(clip.name, int(index), round(float(quality), 6), area=round(area, 6)))
         write_atomically(folder / _ROWS, _to_csv(_sorted(rows)))
 

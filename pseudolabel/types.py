@@ -27,6 +27,11 @@ Scores = FloatArray
 """Softmax scores of the present network, float32 (T, C, H, W) in [0, 1]; class 0 is background."""
 
 
+def is_object(labels: UInt8Array) -> BoolArray:
+    """Return where labels are neither background nor void, bool of the same shape."""
+    return np.asarray((labels > 0) & (labels != VOID))
+
+
 class DataError(ValueError):
     """A user's input cannot be used. The message says what, which file, got, expected and the cure."""
 

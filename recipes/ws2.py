@@ -43,7 +43,8 @@ SWITCHES = {
     "cues": ("both", "actor", "action"),
     "selector.use": ("either", "discriminator", "classifier"),
     "refine.overlap": ("share", "iou"),
-    "rounds.decision": ("mass", "argmax"),
+    "rounds.decision": ("otsu", "argmax"),
+    "rounds.unsure": ("background", "void"),
 }
 """The settings of the ablations and what each may be."""
 
@@ -307,9 +308,7 @@ class WS2:
             store=self.store,
             clips=self.workspace.clip,
             videos=self.workspace.annotated,
-            annotator=PredictionAnnotator(
-                self.space, self.refiner, decision=options.decision, threshold=options.threshold
-            ),
+            annotator=PredictionAnnotator(self.space, self.refiner, decision=options.decision, unsure=options.unsure),
             selector=selector if self.options.selection == "wise" else self._select_all,
             folder=folder,
             criterion=f"val/{self.options.criterion}",

@@ -8,6 +8,7 @@ from pseudolabel.attention import (
     label_by_attention,
     maps_at,
     normalize,
+    otsu_levels,
     otsu_mask,
     otsu_threshold,
     resize_maps,
@@ -52,6 +53,30 @@ def test_otsu_maximises_the_variance_between_classes_on_floats() -> None:
 
     best = max(between(low + (high - low) * k / 32) for k in range(1, 32))
     assert between(otsu_threshold(values, bins=32)) == pytest.approx(best)
+
+
+def test_otsu_levels_maximise_the_variance_between_three_classes() -> None:
+    values = np.random.default_rng(1).gamma(1.0, 3.0, 300).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    levels = np.minimum(((values - low) / (high - low) * 24).astype(int), 23)
+
+    def between(lower: float, upper: float) -> float:
+        classes = [values < lower, (values >= lower) & (values < upper), values >= upper]
+        return sum(float(c.mean() * levels[c].mean() ** 2) for c in classes if c.any())
+
+    steps = [low + (high - low) * k / 24 for k in range(1, 24)]
+    best = max(between(a, b) for a in steps for b in steps if a < b)
+    lower, upper = otsu_levels(values, bins=24)
+    assert low < lower < upper < high
+    assert between(lower, upper) == pytest.approx(best)
+
+
+def test_otsu_levels_of_few_values() -> None:
+    assert otsu_levels(np.array([0.2, 0.2])) == pytest.approx((0.2, 0.2))
+    lower, upper = otsu_levels(np.array([0.0, 0.0, 1.0]))
+    assert 0 < lower == upper < 1
+    lower, upper = otsu_levels(np.array([0.0, 0.5, 1.0]))
+    assert 0 < lower <= 0.5 < upper <= 1
 
 
 def test_otsu_splits_a_blob_from_its_ground_and_ignores_scale() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, SlicRefiner
+from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, SlicRefiner, sure_foreground
 from pseudolabel.store import PAStore
-from pseudolabel.types import Annotation, Clip, DataError, LabelSpace, Tag
+from pseudolabel.types import VOID, Annotation, Clip, DataError, LabelSpace, Tag
 from recipes import wise_selection, ws2
 from recipes.run_folder import RunFolder
 from recipes.wise_selection import WiseSelector
@@ -95,23 +95,39 @@ def test_coarse_attention_is_resized_and_no_attention_is_background() -> None:
     assert not found.labels[1].any() and found.quality[1] == 0
 
 
-def predicted(decision: str) -> Annotation:
-    """Of a green video's 32 rows, the upper 10 look green (0.6), the next 12 red (0.7) and the others empty (0.8)."""
+def predicted(decision: str, **options: str) -> Annotation:
+    """Of a green video's 32 rows, the upper 10 look green (0.6), 8 red (0.7), 4 unsure (0.5) and the others empty."""
     video, _ = clip("green", frames=1)
     scores = np.zeros((1, 3, 32, 48), np.float32)
     scores[0] = np.array([0.8, 0.1, 0.1])[:, None, None]
     scores[0, :, :10] = np.array([0.3, 0.1, 0.6])[:, None, None]
-    scores[0, :, 10:22] = np.array([0.2, 0.7, 0.1])[:, None, None]
-    return PredictionAnnotator(SPACE, refiner(enabled=False), decision=decision, threshold=0.5)(video, scores)
+    scores[0, :, 10:18] = np.array([0.2, 0.7, 0.1])[:, None, None]
+    scores[0, :, 18:22] = np.array([0.45, 0.3, 0.25])[:, None, None]
+    return PredictionAnnotator(SPACE, refiner(enabled=False), decision=decision, **options)(video, scores)
 
 
 def test_a_prediction_keeps_to_the_tags_of_its_video() -> None:
-    mass = predicted("mass")  # what is no background must be green
-    assert (mass.labels[0, :22] == 2).all() and not mass.labels[0, 22:].any()
-    assert mass.quality == pytest.approx([(10 * 0.7 + 12 * 0.8) / 22])
+    sure = predicted("otsu")  # what is surely no background must be green
+    assert (sure.labels[0, :18] == 2).all() and not sure.labels[0, 18:].any()
+    assert sure.quality == pytest.approx([(10 * 0.7 + 8 * 0.8) / 18])
     argmax = predicted("argmax")  # green against background alone
     assert (argmax.labels[0, :10] == 2).all() and not argmax.labels[0, 10:].any()
     assert argmax.quality == pytest.approx([0.6])
+
+
+def test_unsure_pixels_may_be_void() -> None:
+    labels = predicted("otsu", unsure="void").labels[0]
+    assert (labels[:18] == 2).all() and (labels[18:22] == VOID).all() and not labels[22:].any()
+
+
+def test_a_frame_without_a_sure_pixel_keeps_its_likely_ones() -> None:
+    foreground = np.zeros((2, 4, 10), np.float32)
+    foreground[0, :, :5], foreground[1, :, :2], foreground[1, :, 2:3] = 0.95, 0.6, 0.3
+    likely, sure = sure_foreground(foreground)
+    assert sure[0, :, :5].all() and sure[1, :, :2].all() and sure.sum() == 4 * 5 + 4 * 2
+    assert (likely >= sure).all()
+    _, faint = sure_foreground(0.3 * foreground)  # nowhere likelier than background: the tag says that it is there
+    assert faint[0, :, :5].all() and faint.sum() == 4 * 5
 
 
 def test_a_prediction_of_nothing_has_no_quality() -> None:

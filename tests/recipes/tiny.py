@@ -25,7 +25,7 @@ TINY = [
     *["segmenter.model.optimizer=adamw", "segmenter.model.lr=2.0e-4", "segmenter.model.head_multiplier=1.0"],
     *["segmenter.model.freeze_bn=true", "segmenter.init=encoder2d", "segmenter.scales=[1.0,1.0]"],
     *["rounds.max_epochs=1", "rounds.max_versions=2", "rounds.min_delta=-10", "rounds.patience=9"],
-    *["rounds.reinit=false", "rounds.decision=mass", "rounds.threshold=0.5"],
+    *["rounds.reinit=false", "rounds.decision=argmax"],
 ]
 """The learning rate is low so that masks do not become empty: a network that has learnt nothing says "object"."""
 
