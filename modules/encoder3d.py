@@ -16,7 +16,7 @@ from modules.nets.backbones import load_weights
 from modules.nets.gradcam import GradCAM
 from modules.nets.i3d import InceptionI3d
 from modules.tagger import Tagger
-from pseudolabel.attention import maps_at
+from pseudolabel.attention import maps_at, resize_maps
 from pseudolabel.sampling import clip_indices
 from pseudolabel.types import FloatArray, UInt8Array
 
@@ -84,7 +84,15 @@ class Encoder3D(Tagger):
         clips = (clips.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last_3d)
         return self.network(clips)
 
-    def attention(self, frames: UInt8Array, targets: Sequence[int], *, positions: Sequence[int]) -> FloatArray:
+    def attention(
+        self,
+        frames: UInt8Array,
+        targets: Sequence[int],
+        *,
+        positions: Sequence[int],
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+    ) -> FloatArray:
         """Action-guided attention at some frames of a video.
 
         The video is covered by windows of ``clip_frames`` frames; within a window, map k of t' belongs to the centre of
@@ -94,12 +102,21 @@ class Encoder3D(Tagger):
             frames: uint8 (N, H, W, 3), *all* frames of the video.
             targets: action indices, K of them.
             positions: frame numbers that are wanted.
+            scales: frames are resized to each factor of ``clip_size``, and the maps are averaged.
+            flip: average with the maps of the mirrored video as well.
 
         Returns:
-            float32 (K, len(positions), h', w') >= 0.
+            float32 (K, len(positions), h', w') >= 0, of the size of the finest maps.
         """
-        size = (self.clip_size, self.clip_size)
-        small = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
+        every = [self._maps_at_scale(frames, targets, positions, scale, flip) for scale in scales]
+        size = max((maps.shape[-2:] for maps in every), key=lambda shape: shape[0])
+        return np.mean([resize_maps(maps, size) for maps in every], axis=0, dtype=np.float32)
+
+    def _maps_at_scale(
+        self, frames: UInt8Array, targets: Sequence[int], positions: Sequence[int], scale: float, flip: bool
+    ) -> FloatArray:
+        side = max(1, round(self.clip_size * scale))
+        small = np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in frames])
         span = (self.clip_frames - 1) * self.clip_stride + 1
         starts = list(range(0, max(1, len(frames) - span + 1), max(1, span // 2)))
         if starts[-1] + span < len(frames):
@@ -113,6 +130,8 @@ class Encoder3D(Tagger):
                 continue
             clip = small[clip_indices(len(frames), self.clip_frames, self.clip_stride, start)]
             maps = self._clip_maps(clip, targets)  # (K, t', h', w')
+            if flip:
+                maps = (maps + self._clip_maps(clip[:, :, ::-1], targets)[..., ::-1]) / 2
             where = (wanted[inside] - start) / self.clip_stride
             sampled = np.stack([maps_at(one, self.clip_frames, where) for one in maps])
             if total is None:
@@ -123,10 +142,10 @@ class Encoder3D(Tagger):
         return (total / np.maximum(hits, 1)[None, :, None, None]).astype(np.float32)
 
     def _clip_maps(self, clip: UInt8Array, targets: Sequence[int]) -> FloatArray:
-        inputs = torch.from_numpy(clip).permute(3, 0, 1, 2)[None].to(self.device)  # (T, H, W, 3) -> (1, 3, T, H, W)
+        frames = torch.from_numpy(np.ascontiguousarray(clip)).to(self.device)
         classes = torch.as_tensor(list(targets), device=self.device)[None]
         with GradCAM(self, self.network.Mixed_5c) as cam:
-            maps, _ = cam(inputs, classes)
+            maps, _ = cam(frames.permute(3, 0, 1, 2)[None], classes)  # (T, H, W, 3) -> (1, 3, T, H, W)
         return maps[0].float().cpu().numpy()
 
     @classmethod
