@@ -17,6 +17,9 @@ from pseudolabel.align import align_actions
 from pseudolabel.store import Index, PAStore
 from recipes.workspace import Workspace
 
+FRAMES_AT_ONCE = 32
+"""Scores of so many frames are held at a time: all of a long video's would not fit."""
+
 
 class ScoreBoard:
     """Both families of scores at once: confusion-matrix scores of the label space, and J over sequences."""
@@ -33,6 +36,13 @@ class ScoreBoard:
         self.scores.update(a, b)
         self.jaccard.update(a, b, [self.numbers[video]])
         self.frames += 1
+
+    def merge_ranks(self) -> None:
+        """Add up what every rank has counted, on every rank."""
+        for metric in (self.scores, self.jaccard):
+            for name in metric._defaults:  # all states are sums
+                setattr(metric, name, torch.stack(gather_lists([getattr(metric, name)])).sum(0))
+        self.frames = sum(gather_lists([self.frames]))
 
     def results(self) -> dict[str, float]:
         """Plain numbers; empty without a single true mask."""
@@ -66,14 +76,12 @@ def score_segmenter(
         radius: neighbouring frames on each side that vote on the action; 0 = no alignment.
     """
     board = ScoreBoard(workspace, records)
-    found = []
     for record in own_share([record for record in records if record.annotated]):
         for frame, labels in _predict_annotated(segmenter, workspace.cache, record, radius):
             truth = workspace.truth(record, frame, labels.shape)
             if truth is not None:
-                found.append((record.name, labels.astype(np.uint8), truth))
-    for name, labels, truth in gather_lists(found):
-        board.add(name, labels, truth)
+                board.add(record.name, labels, truth)
+    board.merge_ranks()
     return board.results()
 
 
@@ -82,7 +90,9 @@ def _predict_annotated(
 ) -> list[tuple[int, Any]]:
     length = cache.length(record)
     near = sorted({n for f in record.annotated for n in range(max(0, f - radius), min(length, f + radius + 1))})
-    labels = segmenter.predict_scores(cache.read(record, near)).argmax(1).astype(np.uint8)
+    frames = cache.read(record, near)
+    parts = np.array_split(frames, -(-len(frames) // FRAMES_AT_ONCE))
+    labels = np.concatenate([segmenter.predict_scores(part).argmax(1).astype(np.uint8) for part in parts])
     if radius and segmenter.space.has_actions:
         for run in np.split(np.arange(len(near)), np.flatnonzero(np.diff(near) > 1) + 1):
             labels[run] = align_actions(labels[run], segmenter.space, radius=radius)
