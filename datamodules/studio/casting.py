@@ -15,7 +15,7 @@ from datamodules.studio.actors import BODIES, MOTIONS
 from datamodules.studio.staging import Difficulty
 from pseudolabel.types import DataError, Tag
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 1
 """Changes when the same options give other videos, so that old folders are not taken for new ones."""
 
 DEFAULT_PAIRS = tuple(

@@ -1,13 +1,12 @@
 """What the synthetic videos show beside actors: textures, backgrounds, clutter in motion and occluders.
 
-Surroundings take any colour and texture. Actors wear a coat of one family that all of them share, as fur and feathers
-do: it hints at an actor, among surroundings that may look the same, but never at which one. In camouflage they wear
-what surroundings wear.
+Colours, textures and shapes come from the same distributions for actors' bodies and for everything else, so that
+neither colour nor texture alone tells an actor from its surroundings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -17,12 +16,6 @@ import numpy.typing as npt
 
 from datamodules.studio.sprites import Body, Part, Point, capsule_sprite, cut_sprite, unit_grid
 from pseudolabel.types import FloatArray, UInt8Array
-
-Wear = Callable[[np.random.Generator, tuple[int, int]], UInt8Array]
-"""What paints the parts of a body: (rng, (h, w)) -> uint8 (h, w, 3)."""
-
-COAT_KINDS = (0, 1, 2)
-"""The textures that coats have: fur, stripes and spots."""
 
 
 def value_noise(rng: np.random.Generator, shape: tuple[int, int], *, cells: int = 3, octaves: int = 4) -> FloatArray:
@@ -45,48 +38,20 @@ def palette(rng: np.random.Generator, count: int) -> FloatArray:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0].astype(np.float32) * np.float32(255.0)
 
 
-def coat_palette(rng: np.random.Generator) -> FloatArray:
-    """Return three colours of one coat, float32 (3, 3), RGB in [0, 255]: from sand and rust to brown and dark grey."""
-    hue = np.clip(rng.uniform(12.0, 44.0) + rng.normal(0, 4.0, 3), 0.0, 60.0)
-    saturation = np.clip(rng.uniform(0.25, 0.75) + rng.normal(0, 0.08, 3), 0.05, 0.9)
-    value = np.clip(rng.uniform(0.35, 0.75) + rng.normal(0, 0.18, 3), 0.12, 1.0)
-    hsv = np.stack([hue, saturation, value], axis=-1).astype(np.float32)[None]
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0].astype(np.float32) * np.float32(255.0)
-
-
-def coat(rng: np.random.Generator) -> Wear:
-    """Return what paints all parts of one body: the same colours, with fur, stripes or spots."""
-    colours = coat_palette(rng)
-
-    def paint(rng: np.random.Generator, shape: tuple[int, int]) -> UInt8Array:
-        return texture(rng, shape, kinds=COAT_KINDS, colours=colours)
-
-    return paint
-
-
-def texture(
-    rng: np.random.Generator,
-    shape: tuple[int, int],
-    *,
-    detail: int = 1,
-    kinds: Sequence[int] = range(6),
-    colours: FloatArray | None = None,
-) -> UInt8Array:
+def texture(rng: np.random.Generator, shape: tuple[int, int], *, detail: int = 1) -> UInt8Array:
     """Return a random texture, uint8 (h, w, 3): fur, stripes, spots, checks, patches or smooth noise.
 
     Args:
         rng: source of randomness.
         shape: height and width in pixels.
         detail: how many times finer than what suits a body part.
-        kinds: which of the six may come.
-        colours: float32 (3, 3), RGB in [0, 255]; None = a random palette.
     """
     ys, xs = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].astype(np.float32)
     angle = rng.uniform(0, np.pi)
     along = np.cos(angle) * xs + np.sin(angle) * ys
     across = np.cos(angle) * ys - np.sin(angle) * xs
     frequency = rng.uniform(4.0, 11.0) * detail
-    kind = kinds[int(rng.integers(len(kinds)))]
+    kind = rng.integers(6)
     coarse = value_noise(rng, shape, cells=3 * detail, octaves=2)
     if kind == 0:
         field = 0.3 + 0.4 * value_noise(rng, shape, cells=12 * detail, octaves=2)
@@ -102,7 +67,7 @@ def texture(
         field = coarse
     shade = 0.8 + 0.4 * value_noise(rng, shape, cells=5 * detail, octaves=3)
     ramp = np.array([0.0, 0.5, 1.0])
-    colours = palette(rng, 3) if colours is None else colours
+    colours = palette(rng, 3)
     table = np.stack([np.interp(np.linspace(0, 1, 256), ramp, column) for column in colours.T], axis=-1)
     painted = table.astype(np.float32)[(field * 255).astype(np.uint8)]
     return cast(UInt8Array, cv2.multiply(painted, cv2.merge([shade] * 3), dtype=cv2.CV_8U))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from datamodules.studio.actors import BODIES, MOTIONS, Motion
-from datamodules.studio.scenery import coat, distractor, occluder, texture
+from datamodules.studio.scenery import distractor, occluder
 from datamodules.studio.sprites import Array, Body, Point, affine, draw_sprite, sprite_to_part
 from pseudolabel.types import DataError, Tag, nearest_name
 
@@ -34,7 +34,6 @@ class Difficulty:
         noise: strength of sensor noise, 1 = sigma 1.5 to 7 grey levels.
         min_area: smallest area of an actor as a share of the frame.
         max_area: largest area of an actor as a share of the frame.
-        camouflage: share of actors that wear the textures of their surroundings instead of a coat.
     """
 
     several: float = 0.25
@@ -48,7 +47,6 @@ class Difficulty:
     noise: float = 1.0
     min_area: float = 0.1
     max_area: float = 0.28
-    camouflage: float = 0.2
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Difficulty:
@@ -196,8 +194,7 @@ class _Stage:
             share: its area as a share of the frame.
         """
         rng = self.rng
-        wear = texture if rng.random() < self.difficulty.camouflage else coat(rng)
-        body = BODIES[tag.actor](rng, wear)
+        body = BODIES[tag.actor](rng)
         motion = MOTIONS[tag.action](rng, body, self.time)
         scale = float(np.sqrt(share / max(body_area(body, motion), 0.05)))
         facing = int(rng.choice([-1, 1]))
