@@ -18,6 +18,7 @@ from pseudolabel.types import DataError
 
 _LLOYD_STEPS = 5  # of k-means before EM; EM does the rest
 _DENSE_BINS = 1 << 22  # up to so many colour bins are counted directly, more are sorted
+_NOTHING = 1e-200  # a smaller share of the points is what exponentials leave of none
 _LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -107,7 +108,7 @@ def fit_mixture(
         points: (N, D), finite; uint8 or float.
         weights: (N,), finite, >= 0; None = 1 each.
         components: K >= 1: 5 for foreground and 8 for background in the papers' programs.
-        em_iters: steps of EM >= 0 after the k-means++ start; 0 = the start itself, 1 = as Papazoglou & Ferrari's program.
+        em_iters: steps of EM >= 0 after the start; 0 = the start itself, 1 = as Papazoglou & Ferrari's program.
         seed: of the k-means++ start.
         regularisation: added to the variances in every step, in squared units of the points. For 8-bit colours about
             1 keeps flat areas from becoming spikes.
@@ -157,7 +158,8 @@ def _step(mixture: Mixture, turned: Float64Array, shares: Float64Array, regulari
     whitening, offsets = mixture._factors()
     mass, first, second = expectation(turned, shares, mixture.means, whitening, offsets)
     means, covariances = mixture.means.copy(), mixture.covariances.copy()
-    alive = mass > np.finfo(np.float64).tiny * len(shares)
+    alive = mass > _NOTHING * mass.sum()
+    mass[~alive] = 0
     shift = first[alive] / mass[alive, None]
     means[alive] += shift
     covariances[alive] = second[alive] / mass[alive, None, None] - shift[:, :, None] * shift[:, None, :]
@@ -228,7 +230,7 @@ def _merge(values: Float64Array, shares: Float64Array, width: float) -> tuple[Fl
     mass = np.bincount(codes, shares)
     used = mass > 0
     total = np.stack([np.bincount(codes, shares * channel)[used] for channel in values.T], axis=1)
-    return total / mass[used, None], mass[used]
+    return total / mass[used, None], mass[used].astype(np.float64)
 
 
 def _checked_points(points: npt.ArrayLike) -> Float64Array:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pseudolabel.graphs import Cliques, Float64Array, checked_edges
-from pseudolabel.moves import TAKE, Move, build_move, potts_energy
+from pseudolabel.moves import TAKE, Move, Workspace, potts_energy
 from pseudolabel.types import BoolArray, DataError, Int32Array
 
 
@@ -43,14 +43,16 @@ class Problem:
                 "one is not submodular and has no exact minimum. Clip the weights at 0."
             )
         self.cliques = cliques if cliques is not None and len(cliques) else None
-        self.locked = np.zeros(self.num_nodes, bool)
+        self._locked = np.zeros(self.num_nodes, bool)
         if self.cliques is not None:
             members = self.cliques.members
             if members.min() < 0 or members.max() >= self.num_nodes:
                 raise DataError(
                     f"Cliques: members run from {members.min()} to {members.max()}, expected 0..{self.num_nodes - 1}."
                 )
-            self.locked[members] = True
+            self._locked[members] = True
+        self._workspace: Workspace | None = None
+        self._graph = maxflow.GraphFloat()
 
     def checked_labels(self, labels: npt.ArrayLike) -> Int32Array:
         """Return ``labels`` as int32 (N,), or raise a DataError."""
@@ -77,7 +79,9 @@ class Problem:
 
     def expand(self, labels: Int32Array, alpha: int) -> Int32Array:
         """Return the best labelling in which every node keeps its label or takes alpha."""
-        move = build_move(labels, alpha, self.unary, self.first, self.second, self.weights, self.locked)
+        if self._workspace is None:
+            self._workspace = Workspace(self.first, self.second, self.weights, self._locked)
+        move = self._workspace.build_move(labels, alpha, self.unary)
         takes = move.state == TAKE
         if len(move.nodes):
             takes[move.nodes] = self._cut(move, labels, alpha)
@@ -85,8 +89,8 @@ class Problem:
 
     def _cut(self, move: Move, labels: Int32Array, alpha: int) -> BoolArray:
         """Return which free nodes take alpha: the sink side of a minimum cut."""
-        extra = 0 if self.cliques is None else 2 * len(self.cliques.members)
-        graph = maxflow.GraphFloat(len(move.nodes), len(move.first) + extra)
+        graph = self._graph
+        graph.reset()  # keeps its memory
         ids = graph.add_grid_nodes(len(move.nodes))
         graph.add_grid_tedges(ids, move.take, move.keep)
         if len(move.first):

@@ -202,7 +202,7 @@ def expectation(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def nearest_mean(points: Float64Array, means: Float64Array) -> tuple[Int64Array, Float64Array]:
-    """Return the nearest of the means (K, D) to each of the points (D, N), int64 (N,), and its squared distance (N,)."""
+    """Return which of the means (K, D) is nearest to each of the points (D, N), and its squared distance, both (N,)."""
     channels, count = points.shape
     nearest, distance = np.zeros(count, np.int64), np.full(count, np.inf)
     squared = np.empty(_BLOCK)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,11 @@ from pseudolabel.types import BoolArray, Int32Array
 FREE, KEEP, TAKE = -1, 0, 1
 """States of a node in a move: undecided, keeps its label, takes the label alpha."""
 
-_FEW = 0.01  # pruning stops when a pass settles less than this share of the undecided nodes
-
 
 class Move(NamedTuple):
     """What is left of a move to alpha after all nodes with a foregone conclusion are settled.
+
+    The arrays are views of a :class:`Workspace`, good until its next use.
 
     Attributes:
         state: int8 (N,), FREE, KEEP or TAKE.
@@ -41,36 +41,72 @@ class Move(NamedTuple):
     backward: Float64Array
 
 
-def build_move(
-    labels: Int32Array,
-    alpha: int,
-    unary: Float64Array,
-    first: Int32Array,
-    second: Int32Array,
-    weights: Float64Array,
-    locked: BoolArray,
-    *,
-    max_passes: int = 20,
-) -> Move:
-    """Build the expansion move of ``labels`` to ``alpha`` and settle the nodes whose best choice no neighbour can turn.
+class Workspace:
+    """Memory for the moves of one graph: fetching it anew for every move would cost as much as the move."""
 
-    A node whose unary difference outweighs all its undecided edges has the same value in a minimum whatever the others
-    do; settling it may settle its neighbours. On images few nodes are left, and the maximum flow runs on these alone.
+    def __init__(self, first: Int32Array, second: Int32Array, weights: Float64Array, locked: BoolArray) -> None:
+        """Keep a graph.
 
-    Args:
-        labels: int32 (N,), the present labelling.
-        alpha: the label offered to every node.
-        unary: float64 (N, L).
-        first: int32 (E,), one end of each edge.
-        second: int32 (E,), the other end.
-        weights: float64 (E,), Potts weights >= 0.
-        locked: bool (N,), nodes that further terms look at: never settled here.
-        max_passes: how often the edges are gone through at most; 0 = settle nothing.
+        Args:
+            first: int32 (E,), one end of each edge.
+            second: int32 (E,), the other end.
+            weights: float64 (E,), Potts weights >= 0.
+            locked: bool (N,), nodes that further terms look at: never settled.
+        """
+        nodes, edges = len(locked), len(first)
+        self.first, self.second, self.weights = first, second, weights
+        self.reach = np.zeros(nodes)
+        for ends in (first, second):
+            self.reach += np.bincount(ends, weights, nodes)
+        self.reach[locked] = np.inf  # no difference is as large
+        self.state = np.zeros(nodes, np.int8)
+        self.node_ids = np.zeros((2, nodes), np.int64)
+        self.node_costs = np.zeros((4, nodes))
+        self.live = np.zeros(edges, np.int32)
+        self.edge_ends = np.zeros((2, edges), np.int64)
+        self.edge_costs = np.zeros((2, edges))
 
-    Returns:
-        the move; the energy it leaves out is constant.
-    """
-    return Move(*_build(labels, alpha, unary, first, second, weights, locked, max_passes))
+    def build_move(self, labels: Int32Array, alpha: int, unary: Float64Array, *, max_passes: int = 2) -> Move:
+        """Build the expansion move of ``labels`` to ``alpha`` and settle the nodes whose best choice nothing can turn.
+
+        A node whose unary difference outweighs all its undecided edges has the same value in a minimum whatever the
+        others do; settling it may settle its neighbours. The maximum flow then runs on those that are left.
+
+        Args:
+            labels: int32 (N,), the present labelling.
+            alpha: the label offered to every node.
+            unary: float64 (N, L).
+            max_passes: how often the edges are gone through to settle nodes, after a first look at the nodes alone.
+
+        Returns:
+            the move; the energy it leaves out is constant.
+        """
+        free, alive = _build(
+            labels,
+            alpha,
+            unary,
+            self.first,
+            self.second,
+            self.weights,
+            self.reach,
+            max_passes,
+            self.state,
+            self.node_ids,
+            self.node_costs,
+            self.live,
+            self.edge_ends,
+            self.edge_costs,
+        )
+        return Move(
+            self.state,
+            self.node_ids[0, :free],
+            self.node_costs[2, :free],
+            self.node_costs[3, :free],
+            self.edge_ends[0, :alive],
+            self.edge_ends[1, :alive],
+            self.edge_costs[0, :alive],
+            self.edge_costs[1, :alive],
+        )
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -95,101 +131,93 @@ def _build(
     first: Int32Array,
     second: Int32Array,
     weights: Float64Array,
-    locked: BoolArray,
+    reach: Float64Array,
     max_passes: int,
-) -> tuple[Any, ...]:
-    count = len(labels)
-    state = np.empty(count, np.int8)
-    keep, take = np.zeros(count), np.zeros(count)
-    undecided = 0
-    for node in range(count):
+    state: npt.NDArray[np.int8],
+    node_ids: Int64Array,
+    node_costs: Float64Array,
+    live: Int32Array,
+    edge_ends: Int64Array,
+    edge_costs: Float64Array,
+) -> tuple[int, int]:
+    """Fill the workspace; return the numbers of free nodes and of edges between them."""
+    nodes, rank = node_ids[0], node_ids[1]
+    keep, take, lower, upper = node_costs[0], node_costs[1], node_costs[2], node_costs[3]
+    free = 0
+    for node in range(len(labels)):
         if labels[node] == alpha:
+            state[node] = TAKE
+            continue
+        keep[node], take[node] = unary[node, labels[node]], unary[node, alpha]
+        difference = take[node] - keep[node]
+        if difference >= reach[node]:
+            state[node] = KEEP
+        elif difference < -reach[node]:
             state[node] = TAKE
         else:
             state[node] = FREE
-            keep[node], take[node] = unary[node, labels[node]], unary[node, alpha]
-            undecided += 1
-    live = np.empty(len(first), np.int32)
-    alive = 0
-    for edge in range(len(first)):
-        if _fold(edge, labels, state, keep, take, first, second, weights):
-            live[alive] = edge
-            alive += 1
-    lower, upper = np.empty(count), np.empty(count)
-    for _ in range(max_passes):
-        lower[:] = 0
-        upper[:] = 0
-        for index in range(alive):  # what undecided neighbours can do to cost(take) - cost(keep), at least and at most
-            edge = live[index]
-            i, j, weight = first[edge], second[edge], weights[edge]
-            lower[i] -= weight
-            lower[j] -= weight
-            if labels[i] == labels[j]:
-                upper[i] += weight
-                upper[j] += weight
-        settled = 0
-        for node in range(count):
-            if state[node] == FREE and not locked[node]:
-                difference = take[node] - keep[node]
-                if difference + lower[node] >= 0:
-                    state[node] = KEEP
-                    settled += 1
-                elif difference + upper[node] < 0:
-                    state[node] = TAKE
-                    settled += 1
+            nodes[free] = node
+            free += 1
+    alive = len(first)
+    for turn in range(max_passes + 1):
+        for index in range(free):
+            lower[nodes[index]] = 0.0
+            upper[nodes[index]] = 0.0
         still = 0
         for index in range(alive):
-            edge = live[index]
-            if _fold(edge, labels, state, keep, take, first, second, weights):
+            edge = index if turn == 0 else live[index]
+            i, j = np.uint32(first[edge]), np.uint32(second[edge])  # unsigned: no test for a negative index
+            if state[i] == FREE and state[j] == FREE:
                 live[still] = edge
                 still += 1
+                weight = weights[edge]
+                lower[i] -= weight  # the least and the most that undecided neighbours can do to take - keep
+                lower[j] -= weight
+                if labels[i] == labels[j]:
+                    upper[i] += weight
+                    upper[j] += weight
+                continue
+            if state[i] != FREE:  # one end is settled: charge the edge to the other
+                i, j = j, i
+            if state[i] == FREE:
+                if state[j] == TAKE:
+                    keep[i] += weights[edge]
+                elif labels[i] == labels[j]:
+                    take[i] += weights[edge]
         alive = still
-        undecided -= settled
-        if settled <= _FEW * undecided:
+        if turn == max_passes:
             break
-    rank = np.empty(count, np.int64)
-    nodes = np.empty(undecided, np.int64)
-    found = 0
-    for node in range(count):
-        if state[node] == FREE:
-            rank[node] = found
-            nodes[found] = node
-            found += 1
-    ends_i, ends_j = np.empty(alive, np.int64), np.empty(alive, np.int64)
-    forward, backward = np.empty(alive), np.empty(alive)
+        left = 0
+        for index in range(free):
+            node = nodes[index]
+            difference = take[node] - keep[node]
+            if reach[node] == np.inf:
+                nodes[left] = node
+                left += 1
+            elif difference + lower[node] >= 0:
+                state[node] = KEEP
+            elif difference + upper[node] < 0:
+                state[node] = TAKE
+            else:
+                nodes[left] = node
+                left += 1
+        if left == free:
+            break
+        free = left
+    for index in range(free):
+        rank[nodes[index]] = index
     for index in range(alive):
         edge = live[index]
-        i, j = first[edge], second[edge]
-        ends_i[index], ends_j[index] = rank[i], rank[j]
-        backward[index] = weights[edge]
+        i, j = np.uint32(first[edge]), np.uint32(second[edge])
+        edge_ends[0, index], edge_ends[1, index] = rank[i], rank[j]
+        edge_costs[1, index] = weights[edge]
         if labels[i] == labels[j]:
-            forward[index] = weights[edge]
+            edge_costs[0, index] = weights[edge]
         else:  # paid unless both take alpha: w [i keeps] + w [i takes, j keeps]
-            forward[index] = 0.0
+            edge_costs[0, index] = 0.0
             keep[i] += weights[edge]
-    return state, nodes, keep[nodes], take[nodes], ends_i, ends_j, forward, backward
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _fold(
-    edge: int,
-    labels: Int32Array,
-    state: npt.NDArray[np.int8],
-    keep: Float64Array,
-    take: Float64Array,
-    first: Int32Array,
-    second: Int32Array,
-    weights: Float64Array,
-) -> bool:
-    """Say whether both ends are free; where one is settled, charge the edge to the other."""
-    i, j = first[edge], second[edge]
-    if state[i] == FREE and state[j] == FREE:
-        return True
-    if state[i] != FREE:
-        i, j = j, i
-    if state[i] == FREE:
-        if state[j] == TAKE:
-            keep[i] += weights[edge]
-        elif labels[i] == labels[j]:
-            take[i] += weights[edge]
-    return False
+    for index in range(free):  # lower and upper have served
+        lower[index] = keep[nodes[index]]
+    for index in range(free):
+        upper[index] = take[nodes[index]]
+    return free, alive
