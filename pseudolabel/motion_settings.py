@@ -1,0 +1,111 @@
+"""The settings of motion segmentation, and named sets of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pseudolabel.flow import FlowSettings
+from pseudolabel.inside_outside import Partials
+from pseudolabel.types import DataError, nearest_name
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """Every constant of :mod:`pseudolabel.motion`; the defaults are those of Papazoglou and Ferrari's program.
+
+    Attributes:
+        flow: how flow is computed where it is not given.
+        round_flow: round flow to whole pixels, as the program stores it.
+        max_edge: frames are made so small that the longer edge has at most so many pixels; None = never. Not where flow
+            or superpixels are given.
+        superpixels: wanted per frame.
+        compactness: of the superpixels.
+        gain: lambda_m, see :func:`pseudolabel.inside_outside.motion_boundaries`.
+        threshold: see :func:`pseudolabel.inside_outside.inside_outside_map`; so are ``partials``, ``votes``, ``border``
+            and ``least_quality``.
+        decay: gamma of :func:`pseudolabel.location.propagate`.
+        distrust: transfer = exp(-distrust * mean |grad f| of a superpixel).
+        seed_foreground: superpixels with a larger share inside start the foreground's colours.
+        seed_background: superpixels with a smaller share inside start the background's colours.
+        foreground_components: of the colour mixture.
+        background_components: of the colour mixture.
+        em_iters: steps of EM.
+        bin_width: colours are merged into cubes of this side before the fit; None = never (slow, and hardly different).
+        fade: a frame dt away counts exp(-fade dt^2) in a frame's colours.
+        model_span: so many neighbouring frames share one pair of mixtures; 1 = one pair per frame (slow).
+        location_weight: of the location prior in the unary term.
+        spatial_weight: of the Potts term between neighbours in a frame.
+        temporal_weight: of the Potts term between superpixels linked by flow.
+        iterations: of {fit colours, cut}; ends earlier when the cut stays the same.
+        window: frames solved at once; bounds memory and time in long clips.
+        overlap: frames that neighbouring windows share.
+        softness: of the soft foreground probability, in units of energy.
+    """
+
+    flow: FlowSettings = field(default_factory=FlowSettings)
+    round_flow: bool = True
+    max_edge: int | None = 400
+    superpixels: int = 1500
+    compactness: float = 30.0
+    gain: float = 0.7
+    threshold: float = 0.5
+    partials: Partials = "cross"
+    votes: int = 5
+    border: int = 20
+    least_quality: float = 0.2
+    decay: float = 0.5
+    distrust: float = 2.0
+    seed_foreground: float = 0.2
+    seed_background: float = 0.05
+    foreground_components: int = 5
+    background_components: int = 8
+    em_iters: int = 1
+    bin_width: float | None = None
+    fade: float = 1e-4
+    model_span: int = 1
+    location_weight: float = 5.0
+    spatial_weight: float = 500.0
+    temporal_weight: float = 400.0
+    iterations: int = 4
+    window: int = 100
+    overlap: int = 20
+    softness: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < self.window:
+            raise DataError(
+                f"Motion: overlap must be >= 0 and smaller than window, got {self.overlap} and {self.window}."
+            )
+        if self.iterations < 1 or self.model_span < 1 or self.superpixels < 2:
+            raise DataError(
+                f"Motion: iterations and model_span must be >= 1 and superpixels >= 2, got {self.iterations}, "
+                f"{self.model_span} and {self.superpixels}."
+            )
+
+
+PRESETS: dict[str, MotionSettings] = {
+    "papazoglou": MotionSettings(),
+    "fast": MotionSettings(bin_width=4.0, model_span=10, em_iters=5, round_flow=False, border=0, max_edge=480),
+}
+
+
+def motion_settings(preset: str = "fast", **changes: Any) -> MotionSettings:
+    """Return a named set of settings with some of them changed.
+
+    Args:
+        preset: a key of ``PRESETS``.
+        changes: fields of :class:`MotionSettings`.
+
+    Raises:
+        DataError: the preset or a setting is unknown; names the nearest one.
+    """
+    if preset not in PRESETS:
+        raise DataError(
+            f"Motion: unknown preset '{preset}'{nearest_name(preset, PRESETS)} Known: {', '.join(PRESETS)}."
+        )
+    known = MotionSettings.__dataclass_fields__
+    for name in changes:
+        if name not in known:
+            raise DataError(f"Motion: unknown setting '{name}'{nearest_name(name, known)} Known: {', '.join(known)}.")
+    return replace(PRESETS[preset], **changes)
