@@ -14,7 +14,8 @@ from numba import njit
 from pseudolabel.graphs import Float64Array, Int64Array
 
 _BLOCK = 256
-_FAST = {"reassoc", "contract", "arcp", "nsz"}  # sums may be reordered; NaN and infinity keep their meaning
+_FUSED = {"contract"}  # a * b + c in one instruction
+_REORDERED = {"contract", "reassoc", "nsz"}  # only where nothing is written: else the order depends on the addresses
 _LOWEST = -700.0  # exp of less is 0 for every purpose
 _LOG2_E = 1 / math.log(2)
 _LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts, the first with trailing zeros (Cody & Waite)
@@ -24,7 +25,7 @@ _MAGIC = 2.0**52 + 1023  # adding it leaves an integer's biased exponent in the 
 _TAYLOR = tuple(1 / math.factorial(power) for power in range(13))  # enough for |x| <= ln(2) / 2
 
 
-@njit(cache=True, fastmath=_FAST)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=_FUSED)  # type: ignore[untyped-decorator]
 def _exponentials(values: Float64Array, scale: Float64Array, bits: Int64Array) -> None:
     """Replace ``values`` (B,), all <= 0, by their exponentials; ``bits`` is the memory of ``scale`` (B,)."""
     for b in range(len(values)):
@@ -52,7 +53,7 @@ def _exponentials(values: Float64Array, scale: Float64Array, bits: Int64Array) -
         values[b] = series * scale[b]
 
 
-@njit(cache=True, fastmath=_FAST)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=_FUSED)  # type: ignore[untyped-decorator]
 def _densities(
     points: Float64Array,
     begin: int,
@@ -96,7 +97,7 @@ def _densities(
             total[b] += relative[b]
 
 
-@njit(cache=True, fastmath=_FAST)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=_FUSED)  # type: ignore[untyped-decorator]
 def scores(
     points: Float64Array, means: Float64Array, whitening: Float64Array, offsets: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
@@ -131,7 +132,23 @@ def scores(
     return highest, total
 
 
-@njit(cache=True, fastmath=_FAST)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=_REORDERED)  # type: ignore[untyped-decorator]
+def _sum(values: Float64Array) -> float:
+    total = 0.0
+    for b in range(len(values)):
+        total += values[b]
+    return total
+
+
+@njit(cache=True, fastmath=_REORDERED)  # type: ignore[untyped-decorator]
+def _dot(first: Float64Array, second: Float64Array) -> float:
+    total = 0.0
+    for b in range(len(first)):
+        total += first[b] * second[b]
+    return total
+
+
+@njit(cache=True, fastmath=_FUSED)  # type: ignore[untyped-decorator]
 def expectation(
     points: Float64Array,
     shares: Float64Array,
@@ -176,23 +193,16 @@ def expectation(
             total[b] = shares[begin + b] / total[b]
         for k in range(len(means)):
             belonging = density[k, :size]
-            sum_0 = 0.0
             for b in range(size):
                 belonging[b] *= total[b]
-                sum_0 += belonging[b]
-            mass[k] += sum_0
+            mass[k] += _sum(belonging)
             for d in range(channels):
-                sum_1 = 0.0
                 for b in range(size):
                     away[d, b] = points[d, begin + b] - means[k, d]
                     row[b] = belonging[b] * away[d, b]
-                    sum_1 += row[b]
-                first[k, d] += sum_1
+                first[k, d] += _sum(row[:size])
                 for e in range(d + 1):
-                    sum_2 = 0.0
-                    for b in range(size):
-                        sum_2 += row[b] * away[e, b]
-                    second[k, d, e] += sum_2
+                    second[k, d, e] += _dot(row[:size], away[e, :size])
     for k in range(len(means)):
         for d in range(channels):
             for e in range(d):

@@ -59,7 +59,7 @@ def by_definition(
     weights: np.ndarray | None,
     cliques: Cliques | None,
 ) -> np.ndarray:
-    """The energy of each row, term by term; Eq. 7 of Liang et al. with N = W minus the weight of the commonest label."""
+    """The energy of each row, term by term; in Eq. 7 of Liang et al. N = W - the weight of the commonest label."""
     x = np.atleast_2d(labellings)
     energy = unary[np.arange(x.shape[1]), x].sum(axis=1)
     if edges is not None and weights is not None:
