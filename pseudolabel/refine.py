@@ -159,8 +159,8 @@ def dense_crf(
         ) from None
     if scores.ndim != 3 or not scores.size or frame.shape != (*scores.shape[1:], 3) or frame.dtype != np.uint8:
         raise DataError(
-            f"Dense CRF: scores {scores.shape} and frame {frame.dtype} {frame.shape} do not fit, expected (C, H, W) and "
-            "uint8 (H, W, 3). Resize the scores to the frame."
+            f"Dense CRF: scores {scores.shape} and frame {frame.dtype} {frame.shape} do not fit, expected (C, H, W) "
+            "and uint8 (H, W, 3). Resize the scores to the frame."
         )
     if not (np.isfinite(scores).all() and scores.min() >= 0):
         raise DataError("Dense CRF: scores must be finite and >= 0. Pass softmax scores, not logits.")

@@ -106,7 +106,7 @@ def test_refuses_what_does_not_fit() -> None:
 
 
 def two_halves(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A dark and a bright half, and scores whose edge is two columns off and which are wrong at a tenth of the pixels."""
+    """A dark and a bright half, and scores with the edge two columns off and a tenth of the pixels wrong."""
     frame = np.full((24, 30, 3), 40, np.uint8)
     frame[:, 15:] = 210
     true = np.arange(30) >= 15
