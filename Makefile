@@ -10,14 +10,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: help install install-dev install-extra demo test lint format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "  ARGS=\"key=value …\" is passed on by demo (to train.py) and test (to pytest); PYTHON=python3.12 picks the interpreter."
 
 install: $(VENV)/.installed ## make .venv and install what running needs
 
 install-dev: $(VENV)/.installed-dev ## install what testing needs as well
 
-install-extra: $(VENV)/.installed-extra ## make .venv and install what is optional as well (dense CRF)
+install-extra: $(VENV)/.installed-extra ## install what is optional (dense CRF)
 
 demo: install ## train on generated videos, on a CPU, and print the tables
 	$(BIN)/python train.py $(ARGS)
