@@ -1,14 +1,13 @@
-"""Dense optical flow between frames, its consistency check, and a cache of it."""
+"""Dense optical flow between frames, and its consistency check; :mod:`~pseudolabel.flow_cache` keeps it."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
-import zlib
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+import itertools
+import pickle
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pseudolabel.palette import write_atomically
 from pseudolabel.types import BoolArray, DataError, FloatArray, UInt8Array, nearest_name
 
 Method = Literal["dis", "farneback", "raft"]
@@ -59,7 +57,7 @@ class FlowSettings:
         ):
             if value not in known:
                 raise DataError(
-                    f"Flow: unknown {name} '{value}'{nearest_name(str(value), known)} Expected one of {', '.join(known)}."
+                    f"Flow: unknown {name} '{value}'{nearest_name(str(value), known)} Known: {', '.join(known)}."
                 )
         if self.method == "raft" and not self.weights:
             raise DataError(
@@ -72,7 +70,12 @@ class FlowSettings:
         return hashlib.sha1(repr(astuple(self)).encode(), usedforsecurity=False).hexdigest()[:12]
 
 
-def _check_frames(first: npt.NDArray[np.generic], second: npt.NDArray[np.generic]) -> None:
+def check_frames(first: npt.NDArray[np.generic], second: npt.NDArray[np.generic]) -> None:
+    """Refuse what is no pair of frames.
+
+    Raises:
+        DataError: frames are not uint8 (H, W, 3) of one size.
+    """
     for frame in (first, second):
         if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8 or not frame.size:
             raise DataError(
@@ -113,7 +116,7 @@ def compute_flow(
 
 def flow_with(settings: FlowSettings, first: UInt8Array, second: UInt8Array) -> FloatArray:
     """As :func:`compute_flow`, with its settings in one object."""
-    _check_frames(first, second)
+    check_frames(first, second)
     if settings.method == "raft":
         return _raft(first, second, str(settings.weights))
     height, width = first.shape[:2]
@@ -122,7 +125,7 @@ def flow_with(settings: FlowSettings, first: UInt8Array, second: UInt8Array) -> 
     if below or right:
         grey = [cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REFLECT) for image in grey]
     if settings.method == "dis":
-        flow = cv2.DISOpticalFlow_create(_DIS[settings.preset]).calc(grey[0], grey[1], None)
+        flow = _dis(settings.preset).calc(grey[0], grey[1], None)
     else:
         start = np.zeros((*grey[0].shape, 2), np.float32)
         flow = cv2.calcOpticalFlowFarneback(
@@ -131,30 +134,38 @@ def flow_with(settings: FlowSettings, first: UInt8Array, second: UInt8Array) -> 
     return np.ascontiguousarray(flow[:height, :width], np.float32)
 
 
-_networks: dict[str, Any] = {}
+def _dis(preset: str) -> Any:
+    return cv2.DISOpticalFlow.create(_DIS[preset])
+
+
+@lru_cache(maxsize=1)
+def _raft_network(weights: str) -> Any:
+    import torch
+    from torchvision.models.optical_flow import raft_large, raft_small
+
+    network = (raft_small if "small" in Path(weights).name else raft_large)(weights=None)
+    try:
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise DataError(
+            f"RAFT weights '{weights}' cannot be loaded ({type(error).__name__}: {reason}), expected a state dict of "
+            "torchvision's raft_large, or raft_small with 'small' in the file's name. Save it with "
+            "torch.save(network.state_dict(), path)."
+        ) from error
+    return network.eval()
 
 
 def _raft(first: UInt8Array, second: UInt8Array, weights: str) -> FloatArray:
     import torch
-    from torchvision.models.optical_flow import raft_large, raft_small
 
-    if weights not in _networks:
-        network = (raft_small if "small" in Path(weights).name else raft_large)(weights=None)
-        try:
-            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
-            raise DataError(
-                f"RAFT weights '{weights}' cannot be loaded ({error}), expected a state dict of torchvision's "
-                "raft_large, or raft_small with 'small' in the file's name. Save it with torch.save(net.state_dict())."
-            ) from error
-        _networks[weights] = network.eval()
     height, width = first.shape[:2]
     below = max(-height % _RAFT_STRIDE, _RAFT_SMALLEST - height)
     right = max(-width % _RAFT_STRIDE, _RAFT_SMALLEST - width)
     padded = [cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE) for frame in (first, second)]
     images = [torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 127.5 - 1.0 for frame in padded]
     with torch.no_grad():
-        flow = _networks[weights](*images)[-1][0].permute(1, 2, 0).numpy()
+        flow = _raft_network(weights)(*images)[-1][0].permute(1, 2, 0).numpy()
     return np.ascontiguousarray(flow[:height, :width], np.float32)
 
 
@@ -177,7 +188,7 @@ def flow_of_clip(
     if len(frames) < 2:
         raise DataError(f"Flow needs at least two frames, got {len(frames)}. Pass a longer clip.")
     settings = settings or FlowSettings()
-    pairs = list(zip(frames[:-1], frames[1:], strict=True))
+    pairs = list(itertools.pairwise(frames))
     forward = np.stack([flow_with(settings, a, b) for a, b in pairs])
     return forward, np.stack([flow_with(settings, b, a) for a, b in pairs]) if backward else None
 
@@ -195,7 +206,7 @@ def warp(values: FloatArray, flow: FloatArray) -> FloatArray:
     height, width = flow.shape[:2]
     x = flow[..., 0] + np.arange(width, dtype=np.float32)
     y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    return cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def consistency(
@@ -231,74 +242,3 @@ def consistency(
     y = forward[..., 1] + np.arange(height, dtype=np.float32)[:, None]
     within = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     return within & (error < relative * motion + absolute)
-
-
-class FlowCache:
-    """Flow that is computed once: the last ones in memory, all of them on disk when a folder is given.
-
-    An entry belongs to a video, two frame numbers, settings, and the checksum of the two frames, so that another video
-    of the same name never gets its flow. A file that cannot be read is computed anew. Several processes may share the
-    folder.
-
-    Args:
-        folder: where to keep flow, as float16 (relative error 0.05 %); None = in memory only.
-        settings: how flow is computed; DIS medium when None.
-        memory_mib: the memory that the last entries may take.
-    """
-
-    def __init__(
-        self, folder: str | Path | None = None, *, settings: FlowSettings | None = None, memory_mib: float = 64.0
-    ) -> None:
-        self.folder = Path(folder) if folder is not None else None
-        self.settings = settings or FlowSettings()
-        self._room = int(memory_mib * 2**20)
-        self._entries: OrderedDict[tuple[str, int, int, int], npt.NDArray[np.float16]] = OrderedDict()
-        self._held = 0
-
-    def __iter__(self) -> Iterator[tuple[str, int, int, int]]:
-        return iter(self._entries)
-
-    def get(self, video: str, first_index: int, second_index: int, first: UInt8Array, second: UInt8Array) -> FloatArray:
-        """Return the flow from ``first`` to ``second``, float32 (H, W, 2), from memory, from disk or computed.
-
-        The same numbers come from wherever: they are rounded to float16 also when just computed.
-
-        Raises:
-            DataError: as :func:`compute_flow`.
-        """
-        _check_frames(first, second)
-        checksum = zlib.crc32(np.ascontiguousarray(second), zlib.crc32(np.ascontiguousarray(first)))
-        key = (video, first_index, second_index, checksum)
-        if key in self._entries:
-            self._entries.move_to_end(key)
-            return self._entries[key].astype(np.float32)
-        path = self._path(key)
-        flow = _read(path, first.shape) if path is not None else None
-        if flow is None:
-            flow = flow_with(self.settings, first, second).astype(np.float16)
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                buffer = io.BytesIO()
-                np.save(buffer, flow)
-                write_atomically(path, buffer.getvalue())
-        self._entries[key] = flow
-        self._held += flow.nbytes
-        while self._held > self._room and self._entries:
-            self._held -= self._entries.popitem(last=False)[1].nbytes
-        return flow.astype(np.float32)
-
-    def _path(self, key: tuple[str, int, int, int]) -> Path | None:
-        if self.folder is None:
-            return None
-        video, first, second, checksum = key
-        name = hashlib.sha1(video.encode(), usedforsecurity=False).hexdigest()[:16]
-        return self.folder / self.settings.key / name / f"{first:06d}-{second:06d}-{checksum:08x}.npy"
-
-
-def _read(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float16] | None:
-    try:
-        flow = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    whole = flow.shape == (*shape[:2], 2) and flow.dtype == np.float16 and os.path.getsize(path) > flow.nbytes
-    return flow if whole else None

@@ -6,6 +6,7 @@ of the authors' program.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import cv2
@@ -19,6 +20,9 @@ Partials = Literal["cross", "along", "all"]
 """Derivatives in the norm of a flow's gradient: ``"along"`` du/dx and dv/dy, ``"cross"`` du/dy and dv/dx, or all."""
 
 RAYS = 8
+
+SECOND_GAINS = (0.71, 0.81, 0.91, 1.01, 1.11, 1.21, 1.31, 1.41)
+"""Values of lambda_m that are tried where the first map is poor."""
 
 
 @njit(cache=True)
@@ -104,7 +108,7 @@ def motion_boundaries(
     partials: Partials = "cross",
     strength: FloatArray | None = None,
 ) -> FloatArray:
-    """Return the probability of a motion boundary at every pixel (equations 1 to 3).
+    """Return the probability of a motion boundary at every pixel.
 
     b_m = 1 - exp(-gain |grad f|) is trusted where it is above ``sure``; where it is between ``doubtful`` and ``sure``
     it counts only as far as the flow's direction differs from a neighbour's, b_m (1 - exp(-angle^2)).
@@ -237,7 +241,7 @@ def inside_outside_map(
     votes: int = 5,
     border: int = 0,
     least_quality: float = 0.2,
-    gains: tuple[float, ...] = tuple(0.71 + 0.1 * k for k in range(8)),
+    gains: Sequence[float] = SECOND_GAINS,
     strength: FloatArray | None = None,
 ) -> tuple[BoolArray, float]:
     """Return the inside-outside map of a flow field, with a second try where the first one is poor.
@@ -272,7 +276,7 @@ def inside_outside_map(
 
     best = with_gain(gain)
     if best[1] < least_quality:
-        best = max([best, *(with_gain(value) for value in gains)], key=lambda found: found[1])
+        return max([best, *(with_gain(value) for value in gains)], key=lambda found: found[1])
     return best
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from pseudolabel.superpixels import IntArray
 from pseudolabel.types import DataError, FloatArray
+
+Float64Array = npt.NDArray[np.float64]
 
 Links = tuple[IntArray, FloatArray]
 """Edges int64 (E, 2) from superpixels of frame t to those of t + 1, and their overlap (E,); see temporal_links."""
@@ -54,9 +57,9 @@ def propagate(
     return [(f + b).astype(np.float32) for f, b in zip(forward, backward, strict=True)]
 
 
-def _share(to: IntArray, carried: FloatArray, overlap: FloatArray, count: int) -> FloatArray:
+def _share(to: IntArray, carried: Float64Array, overlap: FloatArray, count: int) -> Float64Array:
     total = np.bincount(to, overlap, minlength=count)
-    return np.bincount(to, carried, minlength=count) / np.maximum(total, 1e-12)
+    return np.asarray(np.bincount(to, carried, minlength=count) / np.maximum(total, 1e-12))
 
 
 def location_prior(

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 
 from pseudolabel.motion_cut import build_graph, segment_run
 from pseudolabel.motion_evidence import FrameEvidence, observe
@@ -96,9 +96,13 @@ def _solve(run: Sequence[FrameEvidence], first: int, last: int, settings: Motion
         quality = float(probability[labels > 0].mean()) if labels.any() else 0.0
         height, width = run[t].size
         if regions.shape != (height, width):
-            labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
-            probability = cv2.resize(probability, (width, height), interpolation=cv2.INTER_NEAREST)
+            labels = labels[_nearest(height, labels.shape[0])][:, _nearest(width, labels.shape[1])]
+            probability = probability[_nearest(height, regions.shape[0])][:, _nearest(width, regions.shape[1])]
         yield FrameSegment(labels, probability, min(1.0, quality))
+
+
+def _nearest(size: int, available: int) -> npt.NDArray[np.int64]:
+    return np.minimum(((np.arange(size) + 0.5) * available / size).astype(np.int64), available - 1)
 
 
 def segment_motion(
@@ -112,8 +116,8 @@ def segment_motion(
 ) -> Annotation:
     """Segment the object that moves differently from its surroundings.
 
-    A clip without such motion (a still, one frame, a picture that moves as a whole) gives an empty annotation of quality
-    zero, and logs "no motion".
+    A clip without such motion (a still, one frame, a picture that moves as a whole) gives an empty annotation of
+    quality zero, and logs "no motion".
 
     Args:
         frames: uint8 (T, H, W, 3), RGB, or an iterable of uint8 (H, W, 3).

@@ -1,7 +1,7 @@
 """The energy of motion segmentation on the superpixels of a run of frames, and its minimum.
 
-Papazoglou and Ferrari, ICCV 2013, section 3.2: E = colour + location + spatial Potts + temporal Potts, minimised exactly by
-a cut, in turns with the colour mixtures, as in GrabCut.
+Papazoglou and Ferrari, ICCV 2013, section 3.2: E = colour + location + spatial Potts + temporal Potts, minimised
+exactly by a cut, in turns with the colour mixtures, as in GrabCut.
 """
 
 from __future__ import annotations
