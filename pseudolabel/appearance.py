@@ -16,6 +16,7 @@ from pseudolabel.graphs import Float64Array, Int64Array
 from pseudolabel.mixture_steps import expectation, nearest_mean, scores
 from pseudolabel.types import DataError
 
+_CANDIDATES = 3  # of each k-means++ seed; the one that leaves the least inertia is taken
 _LLOYD_STEPS = 5  # of k-means before EM; EM does the rest
 _DENSE_BINS = 1 << 22  # up to so many colour bins are counted directly, more are sorted
 _NOTHING = 1e-200  # a smaller share of the points is what exponentials leave of none
@@ -181,12 +182,16 @@ def _start(
         cumulated = np.cumsum(mass)
         return min(int(np.searchsorted(cumulated, rng.random() * cumulated[-1], side="right")), len(mass) - 1)
 
-    means = values[[draw(shares)]]
-    while len(means) < components:
-        _, distance = nearest_mean(turned, means)
-        if not distance.any():  # all points are among the means
-            break
-        means = np.concatenate([means, values[[draw(distance * shares)]]])
+    chosen = [draw(shares)]
+    _, distance = nearest_mean(turned, values[chosen])
+    while len(chosen) < components and distance.any():  # else all points are among the means
+        mass = distance * shares
+        candidates = [draw(mass) for _ in range(_CANDIDATES)]
+        closer = [np.minimum(distance, nearest_mean(turned, values[[each]])[1]) for each in candidates]
+        best = int(np.argmin([shares @ each for each in closer]))
+        chosen.append(candidates[best])
+        distance = closer[best]
+    means = values[chosen]
     for _ in range(_LLOYD_STEPS):
         nearest, _ = nearest_mean(turned, means)
         mass, total = _sums(nearest, turned, shares, len(means))

@@ -52,7 +52,7 @@ class Problem:
                 )
             self._locked[members] = True
         self._workspace: Workspace | None = None
-        self._graph = maxflow.GraphFloat()
+        self._graph: Any = None
 
     def checked_labels(self, labels: npt.ArrayLike) -> Int32Array:
         """Return ``labels`` as int32 (N,), or raise a DataError."""
@@ -89,6 +89,10 @@ class Problem:
 
     def _cut(self, move: Move, labels: Int32Array, alpha: int) -> BoolArray:
         """Return which free nodes take alpha: the sink side of a minimum cut."""
+        if self._graph is None:  # of full size: a graph that grows copies itself, which costs as much as the flow
+            auxiliary = 0 if self.cliques is None else 2 * len(self.cliques)
+            links = 0 if self.cliques is None else 2 * len(self.cliques.members)
+            self._graph = maxflow.GraphFloat(self.num_nodes + auxiliary, len(self.first) + links)
         graph = self._graph
         graph.reset()  # keeps its memory
         ids = graph.add_grid_nodes(len(move.nodes))

@@ -14,6 +14,8 @@ from pseudolabel.types import BoolArray, Int32Array
 FREE, KEEP, TAKE = -1, 0, 1
 """States of a node in a move: undecided, keeps its label, takes the label alpha."""
 
+_WORTHWHILE = 0.05  # a further pass pays if the last one settled such a share of the nodes
+
 
 class Move(NamedTuple):
     """What is left of a move to alpha after all nodes with a foregone conclusion are settled.
@@ -66,7 +68,7 @@ class Workspace:
         self.edge_ends = np.zeros((2, edges), np.int64)
         self.edge_costs = np.zeros((2, edges))
 
-    def build_move(self, labels: Int32Array, alpha: int, unary: Float64Array, *, max_passes: int = 2) -> Move:
+    def build_move(self, labels: Int32Array, alpha: int, unary: Float64Array, *, max_passes: int = 5) -> Move:
         """Build the expansion move of ``labels`` to ``alpha`` and settle the nodes whose best choice nothing can turn.
 
         A node whose unary difference outweighs all its undecided edges has the same value in a minimum whatever the
@@ -76,7 +78,8 @@ class Workspace:
             labels: int32 (N,), the present labelling.
             alpha: the label offered to every node.
             unary: float64 (N, L).
-            max_passes: how often the edges are gone through to settle nodes, after a first look at the nodes alone.
+            max_passes: how often the edges are gone through to settle nodes, after a first look at the nodes alone;
+                less often where it does not pay.
 
         Returns:
             the move; the energy it leaves out is constant.
@@ -159,6 +162,7 @@ def _build(
             nodes[free] = node
             free += 1
     alive = len(first)
+    last = max_passes if free < (1 - _WORTHWHILE) * len(labels) else 0
     for turn in range(max_passes + 1):
         for index in range(free):
             lower[nodes[index]] = 0.0
@@ -185,7 +189,7 @@ def _build(
                 elif labels[i] == labels[j]:
                     take[i] += weights[edge]
         alive = still
-        if turn == max_passes:
+        if turn == last:
             break
         left = 0
         for index in range(free):
@@ -203,6 +207,8 @@ def _build(
                 left += 1
         if left == free:
             break
+        if left > (1 - _WORTHWHILE) * free:
+            last = turn + 1
         free = left
     for index in range(free):
         rank[nodes[index]] = index
