@@ -42,7 +42,7 @@ class FrameSegment:
 def stream_motion(
     frames: Iterable[UInt8Array],
     *,
-    preset: str = "fast",
+    preset: str = "robust",
     settings: MotionSettings | None = None,
     flow: Iterable[FloatArray] | None = None,
     superpixels: Iterable[Int32Array] | None = None,
@@ -108,7 +108,7 @@ def _nearest(size: int, available: int) -> npt.NDArray[np.int64]:
 def segment_motion(
     frames: Iterable[UInt8Array] | UInt8Array,
     *,
-    preset: str = "fast",
+    preset: str = "robust",
     settings: MotionSettings | None = None,
     flow: Iterable[FloatArray] | None = None,
     superpixels: Iterable[Int32Array] | None = None,
@@ -142,7 +142,7 @@ def segment_motion(
 def segment_motion_soft(
     frames: Iterable[UInt8Array] | UInt8Array,
     *,
-    preset: str = "fast",
+    preset: str = "robust",
     settings: MotionSettings | None = None,
     flow: Iterable[FloatArray] | None = None,
     superpixels: Iterable[Int32Array] | None = None,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from pseudolabel.camera import background_flow, residual_evidence, scaled_strength, stays_within
 from pseudolabel.flow import flow_with
 from pseudolabel.inside_outside import check_flow, gradient_norm, inside_outside_map
 from pseudolabel.location import Links
@@ -33,13 +36,13 @@ class FrameEvidence:
         colours: float32 (N, 3), mean RGB.
         centres: float32 (N, 2), (x, y).
         edges: int64 (E, 2), neighbours.
-        inside: float32 (N,), share of each superpixel inside moving boundaries; None when there is no flow.
+        inside: float32 (N,), see :func:`moving_share`; None when there is no flow.
         transfer: float32 (N,), trust in the flow.
         links: to the superpixels of the next frame; None at the end.
     """
 
     size: tuple[int, int]
-    superpixels: Int32Array
+    superpixels: npt.NDArray[np.integer[Any]]
     colours: FloatArray
     centres: FloatArray
     edges: IntArray
@@ -75,19 +78,20 @@ def observe(
     maps = iter(superpixels) if superpixels is not None else None
     size: tuple[int, int] | None = None
     before: tuple[UInt8Array, Int32Array] | None = None
-    number = -1
+    to_past: FloatArray | None = None
     for number, frame in enumerate(frames):
         _check_frame(frame, number, size)
         size = (frame.shape[0], frame.shape[1])
         image = frame if given else shrink(frame, settings.max_edge)
         labels = _labels(image, number, maps, settings)
         if before is not None:
-            field = _flow(before[0], image, number - 1, flows, settings)
-            yield _record(size, *before, settings, field, labels)
+            to_next = _flow(before[0], image, number - 1, flows, settings)
+            yield _record(size, *before, settings, to_next, to_past, labels)
+            to_past = _flow(image, before[0], number, None, settings) if settings.both_ways and flow is None else None
         before = (image, labels)
     if before is None or size is None:
         raise DataError("Motion: the clip has no frames. Check that the video could be decoded.")
-    yield _record(size, *before, settings, None, None)
+    yield _record(size, *before, settings, None, to_past, None)
 
 
 def shrink(frame: UInt8Array, max_edge: int | None) -> UInt8Array:
@@ -148,20 +152,40 @@ def _flow(
     return np.rint(field) if settings.round_flow else field
 
 
-def _record(
-    size: tuple[int, int],
-    image: UInt8Array,
-    labels: Int32Array,
-    settings: MotionSettings,
-    field: FloatArray | None,
-    following: Int32Array | None,
-) -> FrameEvidence:
+def moving_share(field: FloatArray, labels: Int32Array, settings: MotionSettings) -> FloatArray:
+    """Return how far each superpixel seems to be inside a moving object, by one flow field.
+
+    Args:
+        field: float32 (H, W, 2), (dx, dy) in pixels.
+        labels: int (H, W), ids 0..N-1.
+        settings: see :class:`MotionSettings`.
+
+    Returns:
+        float32 (N,) in [0, 1]: share inside motion boundaries, mixed with the speed that the camera does not explain.
+    """
     count = int(labels.max()) + 1
-    inside, links, transfer = None, None, np.zeros(count, np.float32)
-    if field is not None and following is not None:
-        strength = gradient_norm(field, partials=settings.partials)
+    residual = field
+    if settings.camera != "none":
+        residual = field - background_flow(field, model=settings.camera, tolerance=settings.tolerance)
+    speed = np.asarray(cv2.magnitude(residual[..., 0], residual[..., 1]), np.float32)
+    strength = gradient_norm(residual, partials=settings.partials)
+    if not settings.trust_leaving:
+        seen = stays_within(field)
+        speed, strength = speed * seen, strength * seen
+    if settings.least_motion and np.percentile(speed, settings.residual_percentile) < settings.least_motion:
+        return np.zeros(count, np.float32)
+    share = settings.residual_share
+    evidence = np.zeros(count, np.float32)
+    if share < 1:
+        if settings.strength_percentile is not None:
+            strength = scaled_strength(
+                strength,
+                percentile=settings.strength_percentile,
+                target=settings.strength_target,
+                floor=settings.strength_floor,
+            )
         area, _ = inside_outside_map(
-            field,
+            residual,
             gain=settings.gain,
             threshold=settings.threshold,
             votes=settings.votes,
@@ -169,10 +193,37 @@ def _record(
             least_quality=settings.least_quality,
             strength=strength,
         )
-        inside = region_means(labels, area)[:, 0]
+        evidence += (1 - share) * region_means(labels, area)[:, 0]
+    if share > 0:
+        top = {"percentile": settings.residual_percentile, "floor": settings.residual_floor}
+        evidence += share * region_means(labels, residual_evidence(speed, **top))[:, 0]
+    return evidence
+
+
+def _record(
+    size: tuple[int, int],
+    image: UInt8Array,
+    labels: Int32Array,
+    settings: MotionSettings,
+    to_next: FloatArray | None,
+    to_past: FloatArray | None,
+    following: Int32Array | None,
+) -> FrameEvidence:
+    count = int(labels.max()) + 1
+    fields = [field for field in (to_next, to_past) if field is not None]
+    shares = [moving_share(field, labels, settings) for field in fields]
+    links, transfer = None, np.zeros(count, np.float32)
+    if to_next is not None and following is not None:
+        strength = gradient_norm(to_next, partials=settings.partials)
         transfer = np.exp(-settings.distrust * region_means(labels, strength)[:, 0])
-        links = temporal_links(labels, following, field)
-    compact = labels.astype(np.uint16) if count <= np.iinfo(np.uint16).max + 1 else labels
+        links = temporal_links(labels, following, to_next)
     return FrameEvidence(
-        size, compact, region_means(labels, image), centres(labels), adjacency(labels)[0], inside, transfer, links
+        size=size,
+        superpixels=labels.astype(np.uint16) if count <= np.iinfo(np.uint16).max + 1 else labels,
+        colours=region_means(labels, image),
+        centres=centres(labels),
+        edges=adjacency(labels)[0],
+        inside=np.mean(shares, axis=0, dtype=np.float32) if shares else None,
+        transfer=transfer,
+        links=links,
     )

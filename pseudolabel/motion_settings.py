@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pseudolabel.camera import CameraModel
 from pseudolabel.flow import FlowSettings
 from pseudolabel.inside_outside import Partials
 from pseudolabel.types import DataError, nearest_name
@@ -24,6 +25,17 @@ class MotionSettings:
         gain: lambda_m, see :func:`pseudolabel.inside_outside.motion_boundaries`.
         threshold: see :func:`pseudolabel.inside_outside.inside_outside_map`; so are ``partials``, ``votes``, ``border``
             and ``least_quality``.
+        camera: the background's motion that is taken off the flow, see :func:`pseudolabel.camera.background_flow`.
+        tolerance: of the camera's motion, in pixels.
+        residual_share: the evidence of a superpixel is the mean of its share inside and of its residual speed, with
+            this weight of the latter; 0 = inside-outside maps alone.
+        residual_percentile: see :func:`pseudolabel.camera.residual_evidence`; so is ``residual_floor``.
+        strength_percentile: |grad f| is scaled by its value at this percentile, see
+            :func:`pseudolabel.camera.scaled_strength`; None = not scaled. So are ``strength_target`` and
+            ``strength_floor``.
+        least_motion: a frame where ``residual_percentile`` of the residual speed is lower, in pixels, shows no motion.
+        trust_leaving: whether flow that points out of the picture counts.
+        both_ways: whether the flow to the frame before gives evidence as well (not where flow is given).
         decay: gamma of :func:`pseudolabel.location.propagate`.
         distrust: transfer = exp(-distrust * mean |grad f| of a superpixel).
         seed_foreground: superpixels with a larger share inside start the foreground's colours.
@@ -54,6 +66,17 @@ class MotionSettings:
     votes: int = 5
     border: int = 20
     least_quality: float = 0.2
+    camera: CameraModel = "none"
+    tolerance: float = 1.0
+    residual_share: float = 0.0
+    residual_percentile: float = 98.0
+    residual_floor: float = 1.0
+    strength_percentile: float | None = None
+    strength_target: float = 1.5
+    strength_floor: float = 0.05
+    least_motion: float = 0.0
+    trust_leaving: bool = True
+    both_ways: bool = False
     decay: float = 0.5
     distrust: float = 2.0
     seed_foreground: float = 0.2
@@ -86,11 +109,28 @@ class MotionSettings:
 
 PRESETS: dict[str, MotionSettings] = {
     "papazoglou": MotionSettings(),
-    "fast": MotionSettings(bin_width=4.0, model_span=10, em_iters=5, round_flow=False, border=0, max_edge=480),
+    "robust": MotionSettings(
+        round_flow=False,
+        max_edge=480,
+        partials="all",
+        border=0,
+        least_quality=0.0,
+        camera="homography",
+        residual_share=0.5,
+        strength_percentile=97.0,
+        least_motion=0.25,
+        trust_leaving=False,
+        both_ways=True,
+        em_iters=5,
+        bin_width=4.0,
+        model_span=10,
+    ),
 }
+"""``papazoglou``: the paper's method with its authors' constants, made for their flow at 400 pixels. ``robust``: the
+default: without absolute thresholds on the flow, and with the camera's motion taken off it."""
 
 
-def motion_settings(preset: str = "fast", **changes: Any) -> MotionSettings:
+def motion_settings(preset: str = "robust", **changes: Any) -> MotionSettings:
     """Return a named set of settings with some of them changed.
 
     Args:
