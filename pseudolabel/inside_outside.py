@@ -74,6 +74,12 @@ def _combine(
     flow: FloatArray, strength: FloatArray, gain: float, sure: float, doubtful: float, faint: float, out: FloatArray
 ) -> None:
     height, width = strength.shape
+    inverse = np.zeros((height, width), np.float32)  # of the speed; what does not move has no direction
+    for y in range(height):
+        for x in range(width):
+            squared = flow[y, x, 0] * flow[y, x, 0] + flow[y, x, 1] * flow[y, x, 1]
+            if squared > 0.0:
+                inverse[y, x] = 1.0 / np.sqrt(squared)
     for y in range(height):
         for x in range(width):
             magnitude = 1.0 - np.exp(-gain * strength[y, x])
@@ -83,18 +89,13 @@ def _combine(
             if magnitude < doubtful:
                 out[y, x] = faint * magnitude
                 continue
-            u, v = flow[y, x, 0], flow[y, x, 1]
-            length = np.sqrt(u * u + v * v)
-            widest = 0.0
-            for dy in range(-1, 2):
-                for dx in range(-1, 2):
-                    j, i = y + dy, x + dx
-                    if j < 0 or j >= height or i < 0 or i >= width:
-                        continue
-                    other = np.sqrt(flow[j, i, 0] ** 2 + flow[j, i, 1] ** 2)
-                    if length > 0.0 and other > 0.0:  # what does not move has no direction
-                        cosine = (u * flow[j, i, 0] + v * flow[j, i, 1]) / (length * other)
-                        widest = max(widest, np.arccos(min(1.0, max(-1.0, cosine))))
+            u, v = flow[y, x, 0] * inverse[y, x], flow[y, x, 1] * inverse[y, x]
+            lowest = 1.0
+            for j in range(max(y - 1, 0), min(y + 2, height)):
+                for i in range(max(x - 1, 0), min(x + 2, width)):
+                    if inverse[y, x] > 0.0 and inverse[j, i] > 0.0:
+                        lowest = min(lowest, (u * flow[j, i, 0] + v * flow[j, i, 1]) * inverse[j, i])
+            widest = np.arccos(max(-1.0, lowest))
             out[y, x] = magnitude * (1.0 - np.exp(-widest * widest))
 
 

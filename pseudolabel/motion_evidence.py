@@ -58,7 +58,7 @@ def observe(
     flow: Iterable[FloatArray] | None = None,
     superpixels: Iterable[Int32Array] | None = None,
 ) -> Iterator[FrameEvidence]:
-    """Turn frames into evidence, one by one; holds two frames at a time.
+    """Turn frames into evidence, one by one; holds three frames at a time.
 
     Args:
         frames: uint8 (H, W, 3), RGB, all of one size.
@@ -78,7 +78,8 @@ def observe(
     maps = iter(superpixels) if superpixels is not None else None
     size: tuple[int, int] | None = None
     before: tuple[UInt8Array, Int32Array] | None = None
-    to_past: FloatArray | None = None
+    earlier: UInt8Array | None = None  # the frame before ``before``
+    back = settings.look_back if flow is None else "none"
     for number, frame in enumerate(frames):
         _check_frame(frame, number, size)
         size = (frame.shape[0], frame.shape[1])
@@ -86,11 +87,15 @@ def observe(
         labels = _labels(image, number, maps, settings)
         if before is not None:
             to_next = _flow(before[0], image, number - 1, flows, settings)
+            to_past = (
+                _flow(before[0], earlier, number, None, settings) if back == "all" and earlier is not None else None
+            )
             yield _record(size, *before, settings, to_next, to_past, labels)
-            to_past = _flow(image, before[0], number, None, settings) if settings.both_ways and flow is None else None
+            earlier = before[0]
         before = (image, labels)
     if before is None or size is None:
         raise DataError("Motion: the clip has no frames. Check that the video could be decoded.")
+    to_past = _flow(before[0], earlier, 0, None, settings) if back != "none" and earlier is not None else None
     yield _record(size, *before, settings, None, to_past, None)
 
 
@@ -172,7 +177,7 @@ def moving_share(field: FloatArray, labels: Int32Array, settings: MotionSettings
     if not settings.trust_leaving:
         seen = stays_within(field)
         speed, strength = speed * seen, strength * seen
-    if settings.least_motion and np.percentile(speed, settings.residual_percentile) < settings.least_motion:
+    if settings.least_motion and np.percentile(speed[::2, ::2], settings.residual_percentile) < settings.least_motion:
         return np.zeros(count, np.float32)
     share = settings.residual_share
     evidence = np.zeros(count, np.float32)

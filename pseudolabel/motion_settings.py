@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from pseudolabel.camera import CameraModel
 from pseudolabel.flow import FlowSettings
 from pseudolabel.inside_outside import Partials
 from pseudolabel.types import DataError, nearest_name
+
+LookBack = Literal["none", "last", "all"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class MotionSettings:
             ``strength_floor``.
         least_motion: a frame where ``residual_percentile`` of the residual speed is lower, in pixels, shows no motion.
         trust_leaving: whether flow that points out of the picture counts.
-        both_ways: whether the flow to the frame before gives evidence as well (not where flow is given).
+        look_back: which frames take evidence from the flow to the frame before, where flow is not given: ``"none"``,
+            ``"last"`` = only the last frame, which has no other, or ``"all"`` = the mean of both directions.
         decay: gamma of :func:`pseudolabel.location.propagate`.
         distrust: transfer = exp(-distrust * mean |grad f| of a superpixel).
         seed_foreground: superpixels with a larger share inside start the foreground's colours.
@@ -76,7 +79,7 @@ class MotionSettings:
     strength_floor: float = 0.05
     least_motion: float = 0.0
     trust_leaving: bool = True
-    both_ways: bool = False
+    look_back: LookBack = "none"
     decay: float = 0.5
     distrust: float = 2.0
     seed_foreground: float = 0.2
@@ -100,6 +103,8 @@ class MotionSettings:
             raise DataError(
                 f"Motion: overlap must be >= 0 and smaller than window, got {self.overlap} and {self.window}."
             )
+        if self.look_back not in ("none", "last", "all"):
+            raise DataError(f"Motion: look_back must be 'none', 'last' or 'all', got '{self.look_back}'.")
         if self.iterations < 1 or self.model_span < 1 or self.superpixels < 2:
             raise DataError(
                 f"Motion: iterations and model_span must be >= 1 and superpixels >= 2, got {self.iterations}, "
@@ -120,7 +125,7 @@ PRESETS: dict[str, MotionSettings] = {
         strength_percentile=97.0,
         least_motion=0.25,
         trust_leaving=False,
-        both_ways=True,
+        look_back="last",
         em_iters=5,
         bin_width=4.0,
         model_span=10,

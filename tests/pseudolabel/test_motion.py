@@ -140,6 +140,14 @@ def test_share_of_a_moving_square_by_hand() -> None:
     assert 0.15 < inside[0] < 0.25 and not inside[1:].any()
 
 
+@pytest.mark.parametrize(("look_back", "expected"), [("none", "01"), ("last", "012"), ("all", "012")])
+def test_the_last_frame_has_evidence_only_when_it_looks_back(look_back: str, expected: str) -> None:
+    settings = motion_settings("robust", look_back=look_back)
+    run = list(observe(clip(3)[0], settings))
+    assert "".join(str(t) for t, frame in enumerate(run) if frame.inside is not None) == expected
+    assert [frame.links is None for frame in run] == [False, False, True]
+
+
 def test_graph_and_location_by_hand() -> None:
     frames = np.zeros((2, 8, 8, 3), np.uint8)
     frames[:, :, 4:] = 10
