@@ -7,15 +7,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test lint format clean
+.PHONY: help install install-dev install-extra demo test lint format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "  ARGS=\"key=value …\" is passed on by demo (to train.py) and test (to pytest); PYTHON=python3.12 picks the interpreter."
 
 install: $(VENV)/.installed ## make .venv and install what running needs
 
 install-dev: $(VENV)/.installed-dev ## install what testing needs as well
+
+install-extra: $(VENV)/.installed-extra ## install what is optional (dense CRF)
 
 demo: install ## train on generated videos, on a CPU, and print the tables
 	$(BIN)/python train.py $(ARGS)
@@ -53,4 +55,8 @@ $(VENV)/.installed: requirements-build.txt requirements.txt | $(BIN)/pip
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.installed-extra: requirements-extra.txt $(VENV)/.installed
+	$(PIP) install -r requirements-extra.txt
 	@touch $@

@@ -1,4 +1,4 @@
-"""Snap masks to superpixels (Chen et al. 2020, WS2, Algorithm 2)."""
+"""Snap masks to superpixels (Chen et al. 2020, WS2, Algorithm 2), or to the picture by a dense CRF."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pseudolabel.types import VOID, BoolArray, DataError, Int32Array, UInt8Array
+from pseudolabel.types import VOID, BoolArray, DataError, FloatArray, Int32Array, UInt8Array
 
 Overlap = Literal["share", "iou"]
 """How a superpixel p overlaps a mask M: ``"share"`` = |p and M| / |p|, ``"iou"`` = |p and M| / |p or M|."""
@@ -114,3 +114,65 @@ def refine_labels(
     mostly_void = ~foreground & (pixels[:, num_classes] > 0.5 * area)
     refined[(labels == VOID) & mostly_void[superpixels]] = VOID
     return refined
+
+
+def dense_crf(
+    scores: FloatArray,
+    frame: UInt8Array,
+    *,
+    iterations: int = 10,
+    bilateral_weight: float = 5.0,
+    bilateral_xy: float = 50.0,
+    bilateral_rgb: float = 10.0,
+    smooth_weight: float = 3.0,
+    smooth_xy: float = 3.0,
+    floor: float = 1e-5,
+) -> FloatArray:
+    """Sharpen one frame's scores by a fully connected CRF (Kraehenbuehl & Koltun 2011), as DeepLab does at test time.
+
+    The defaults are those of the DeepLab-CRF that Liang et al. use. A weight of 0 switches
+    its term off. Needs the optional package pydensecrf2.
+
+    Args:
+        scores: float (C, H, W), softmax in [0, 1].
+        frame: uint8 (H, W, 3), RGB.
+        iterations: mean-field steps >= 0.
+        bilateral_weight: weight of the term that joins near pixels of like colour.
+        bilateral_xy: its reach in pixels.
+        bilateral_rgb: its reach in colour, in 8-bit steps.
+        smooth_weight: weight of the term that joins near pixels.
+        smooth_xy: its reach in pixels.
+        floor: least score, so that the logarithm stays finite.
+
+    Returns:
+        float32 (C, H, W), sums over C are 1.
+
+    Raises:
+        DataError: pydensecrf2 is not installed; sizes do not fit; scores are NaN or negative.
+    """
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+    except ImportError:
+        raise DataError(
+            "Dense CRF: the optional package pydensecrf2 is not installed. Install it (make install-extra), or switch "
+            "the dense CRF off."
+        ) from None
+    if scores.ndim != 3 or not scores.size or frame.shape != (*scores.shape[1:], 3) or frame.dtype != np.uint8:
+        raise DataError(
+            f"Dense CRF: scores {scores.shape} and frame {frame.dtype} {frame.shape} do not fit, expected (C, H, W) "
+            "and uint8 (H, W, 3). Resize the scores to the frame."
+        )
+    if not (np.isfinite(scores).all() and scores.min() >= 0):
+        raise DataError("Dense CRF: scores must be finite and >= 0. Pass softmax scores, not logits.")
+    num_classes, height, width = scores.shape
+    crf = DenseCRF2D(width, height, num_classes)
+    unary = -np.log(np.clip(scores, floor, None).astype(np.float32))
+    crf.setUnaryEnergy(np.ascontiguousarray(unary.reshape(num_classes, -1)))  # (C, H, W) -> (C, H*W)
+    if smooth_weight:
+        crf.addPairwiseGaussian(sxy=smooth_xy, compat=smooth_weight)
+    if bilateral_weight:
+        crf.addPairwiseBilateral(
+            sxy=bilateral_xy, srgb=bilateral_rgb, rgbim=np.ascontiguousarray(frame), compat=bilateral_weight
+        )
+    sharpened = np.array(crf.inference(iterations), np.float32)
+    return sharpened.reshape(num_classes, height, width)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import numpy as np
 import pytest
 
-from pseudolabel.refine import refine_labels, refine_mask
+from pseudolabel.refine import dense_crf, refine_labels, refine_mask
 from pseudolabel.types import DataError
 
 SUPERPIXELS = np.repeat(np.repeat(np.arange(4).reshape(2, 2), 4, 0), 4, 1).astype(np.int32)  # four 4x4 blocks
@@ -102,3 +103,53 @@ def test_refuses_what_does_not_fit() -> None:
         refine_labels(labels, SUPERPIXELS, num_classes=3)
     with pytest.raises(ValueError, match="overlap"):
         refine_mask(np.zeros((8, 8), bool), SUPERPIXELS, overlap="dice")  # type: ignore[arg-type]
+
+
+def two_halves(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A dark and a bright half, and scores with the edge two columns off and a tenth of the pixels wrong."""
+    frame = np.full((24, 30, 3), 40, np.uint8)
+    frame[:, 15:] = 210
+    true = np.arange(30) >= 15
+    likely = np.broadcast_to(np.arange(30) >= 17, (24, 30)) ^ (rng.random((24, 30)) < 0.1)
+    foreground = np.where(likely, 0.7, 0.3).astype(np.float32)
+    return np.stack([1 - foreground, foreground]), frame, np.broadcast_to(true, (24, 30))
+
+
+def test_dense_crf_follows_the_picture() -> None:
+    pytest.importorskip("pydensecrf")
+    scores, frame, true = two_halves(np.random.default_rng(0))
+    sharp = dense_crf(scores, frame)
+    assert sharp.dtype == np.float32
+    assert sharp.shape == scores.shape
+    np.testing.assert_allclose(sharp.sum(axis=0), 1, atol=1e-5)
+    assert (scores.argmax(axis=0) == true).mean() < 0.9
+    np.testing.assert_array_equal(sharp.argmax(axis=0), true)
+    blind = dense_crf(scores, frame, bilateral_weight=0).argmax(axis=0)
+    assert (blind == true).mean() < 1, "without colour the edge stays where it was"
+
+
+def test_dense_crf_without_terms_is_the_scores() -> None:
+    pytest.importorskip("pydensecrf")
+    scores, frame, _ = two_halves(np.random.default_rng(1))
+    np.testing.assert_allclose(dense_crf(scores, frame, bilateral_weight=0, smooth_weight=0), scores, atol=1e-5)
+    certain = np.round(scores)
+    np.testing.assert_allclose(dense_crf(certain, frame, iterations=0), certain, atol=1e-4)
+
+
+def test_dense_crf_refuses_bad_input() -> None:
+    pytest.importorskip("pydensecrf")
+    scores, frame, _ = two_halves(np.random.default_rng(2))
+    with pytest.raises(DataError, match="do not fit"):
+        dense_crf(scores, frame[1:])
+    with pytest.raises(DataError, match="do not fit"):
+        dense_crf(scores[0], frame)
+    with pytest.raises(DataError, match="not logits"):
+        dense_crf(scores - 1, frame)
+    with pytest.raises(DataError, match="finite"):
+        dense_crf(scores * np.float32(np.nan), frame)
+
+
+def test_dense_crf_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    with pytest.raises(DataError, match="make install-extra"):
+        dense_crf(np.ones((1, 2, 2), np.float32), np.zeros((2, 2, 3), np.uint8))

@@ -6,7 +6,7 @@ import pytest
 from fast_slic import Slic
 
 from pseudolabel import superpixels as module
-from pseudolabel.superpixels import segment_superpixels
+from pseudolabel.superpixels import adjacency, centres, region_means, segment_superpixels, temporal_links
 from pseudolabel.types import DataError
 
 
@@ -64,3 +64,65 @@ def test_refuses_other_shapes(shape: tuple[int, ...]) -> None:
         segment_superpixels(np.zeros(shape, np.uint8))
     with pytest.raises(DataError, match="float32"):
         segment_superpixels(np.zeros((8, 8, 3), np.float32))  # type: ignore[arg-type]
+
+
+def blocks() -> np.ndarray:
+    return np.array([[0, 0, 1], [0, 2, 1], [2, 2, 1]], np.int32)
+
+
+def test_adjacency_by_hand() -> None:
+    edges, length = adjacency(blocks())
+    assert edges.tolist() == [[0, 1], [0, 2], [1, 2]]
+    assert length.tolist() == [1, 3, 2]
+
+
+def test_adjacency_equals_a_plain_count() -> None:
+    labels = np.random.default_rng(0).integers(0, 9, (13, 17)).astype(np.int32)
+    counted: dict[tuple[int, int], int] = {}
+    for y in range(13):
+        for x in range(17):
+            for j, i in ((y + 1, x), (y, x + 1)):
+                if j < 13 and i < 17 and labels[y, x] != labels[j, i]:
+                    pair = (min(labels[y, x], labels[j, i]), max(labels[y, x], labels[j, i]))
+                    counted[pair] = counted.get(pair, 0) + 1
+    edges, length = adjacency(labels)
+    assert {tuple(edge): n for edge, n in zip(edges.tolist(), length.tolist(), strict=True)} == counted
+
+
+def test_one_superpixel_has_no_neighbour() -> None:
+    edges, length = adjacency(np.zeros((4, 5), np.int32))
+    assert edges.shape == (0, 2) and length.shape == (0,)
+
+
+def test_centres_and_means_by_hand() -> None:
+    np.testing.assert_allclose(centres(blocks()), [[1 / 3, 1 / 3], [2, 1], [2 / 3, 5 / 3]], rtol=1e-6)
+    values = np.arange(9.0).reshape(3, 3)
+    np.testing.assert_allclose(region_means(blocks(), values), [[4 / 3], [5], [17 / 3]], rtol=1e-6)
+    both = region_means(blocks(), np.stack([values, values > 2], axis=-1), count=4)
+    np.testing.assert_allclose(both, [[4 / 3, 1 / 3], [5, 2 / 3], [17 / 3, 1], [0, 0]], rtol=1e-6)
+
+
+def test_links_follow_the_flow() -> None:
+    first = np.array([[0, 0, 1, 1]], np.int32)
+    second = np.array([[0, 1, 1, 2]], np.int32)
+    flow = np.zeros((1, 4, 2), np.float32)
+    flow[..., 0] = 1.2  # one pixel to the right; the last one leaves the picture
+    edges, overlap = temporal_links(first, second, flow)
+    assert edges.tolist() == [[0, 1], [1, 2]]
+    assert overlap.tolist() == [1.0, 0.5]
+
+
+def test_without_flow_links_are_overlaps() -> None:
+    labels = segment_superpixels(scene(48, 64), n=40)
+    edges, overlap = temporal_links(labels, labels, np.zeros((48, 64, 2), np.float32))
+    np.testing.assert_array_equal(edges[:, 0], edges[:, 1])
+    np.testing.assert_array_equal(overlap, 1)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(DataError, match="whole numbers"):
+        adjacency(np.zeros((3, 3), np.float32))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="do not fit"):
+        region_means(blocks(), np.zeros((3, 4)))
+    with pytest.raises(DataError, match="of one size"):
+        temporal_links(blocks(), blocks(), np.zeros((3, 4, 2), np.float32))
