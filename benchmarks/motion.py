@@ -185,7 +185,7 @@ def linearity(*, changes: dict[str, Any]) -> None:
         seconds = []
         for frames, height, width in sizes:
             wanted = round(1500 * height * width / (_SIZE[0] * _SIZE[1]))
-            seconds.append(_segment(frames, height, width, 0, {"superpixels": wanted, **changes}))
+            seconds.append(_segment(frames, height, width, 0, {"num_superpixels": wanted, **changes}))
         load = np.array([np.prod(size) / 1e6 for size in sizes])
         slope, power = float(load @ seconds / (load @ load)), np.polyfit(np.log(load), np.log(seconds), 1)[0]
         for size, value, mega in zip(sizes, seconds, load, strict=True):

@@ -131,7 +131,7 @@ class Encoder3D(Tagger):
             clip = small[clip_indices(len(frames), self.clip_frames, self.clip_stride, start)]
             maps = self._clip_maps(clip, targets)  # (K, t', h', w')
             if flip:
-                maps = (maps + self._clip_maps(clip[:, :, ::-1], targets)[..., ::-1]) / 2
+                maps = np.float32(0.5) * (maps + self._clip_maps(clip[:, :, ::-1], targets)[..., ::-1])
             where = (wanted[inside] - start) / self.clip_stride
             sampled = np.stack([maps_at(one, self.clip_frames, where) for one in maps])
             if total is None:

@@ -124,7 +124,7 @@ def _check_frame(frame: UInt8Array, number: int, size: tuple[int, int] | None) -
 
 def _labels(image: UInt8Array, number: int, maps: Iterator[Int32Array] | None, settings: MotionSettings) -> Int32Array:
     if maps is None:
-        return segment_superpixels(image, n=settings.superpixels, compactness=settings.compactness)
+        return segment_superpixels(image, n=settings.num_superpixels, compactness=settings.compactness)
     labels = next(maps, None)
     if labels is None:
         raise DataError(f"Motion: superpixels end before frame {number}, expected one label map per frame.")

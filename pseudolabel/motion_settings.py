@@ -22,7 +22,7 @@ class MotionSettings:
         round_flow: round flow to whole pixels, as the program stores it.
         max_edge: frames are made so small that the longer edge has at most so many pixels; None = never. Not where flow
             or superpixels are given.
-        superpixels: wanted per frame.
+        num_superpixels: wanted per frame.
         compactness: of the superpixels.
         gain: lambda_m, see :func:`pseudolabel.inside_outside.motion_boundaries`.
         threshold: see :func:`pseudolabel.inside_outside.inside_outside_map`; so are ``partials``, ``votes``, ``border``
@@ -61,7 +61,7 @@ class MotionSettings:
     flow: FlowSettings = field(default_factory=FlowSettings)
     round_flow: bool = True
     max_edge: int | None = 400
-    superpixels: int = 1500
+    num_superpixels: int = 1500
     compactness: float = 30.0
     gain: float = 0.7
     threshold: float = 0.5
@@ -105,10 +105,10 @@ class MotionSettings:
             )
         if self.look_back not in ("none", "last", "all"):
             raise DataError(f"Motion: look_back must be 'none', 'last' or 'all', got '{self.look_back}'.")
-        if self.iterations < 1 or self.model_span < 1 or self.superpixels < 2:
+        if self.iterations < 1 or self.model_span < 1 or self.num_superpixels < 2:
             raise DataError(
-                f"Motion: iterations and model_span must be >= 1 and superpixels >= 2, got {self.iterations}, "
-                f"{self.model_span} and {self.superpixels}."
+                f"Motion: iterations and model_span must be >= 1 and num_superpixels >= 2, got {self.iterations}, "
+                f"{self.model_span} and {self.num_superpixels}."
             )
 
 

@@ -35,7 +35,8 @@ def show(title: str, header: Row, rows: Sequence[Row], folder: Path | None = Non
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(width=max(100, Console().width)).print(table)
+    console = Console()
+    Console(width=max(100, console.width) if console.is_terminal else 200).print(table)  # a file is as wide as need be
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / f"{name}.csv").open("w", newline="") as file:

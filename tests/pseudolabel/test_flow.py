@@ -61,7 +61,7 @@ def test_bad_input_is_refused() -> None:
         compute_flow(first, second, method="farnebeck")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="needs the path"):
         compute_flow(first, second, method="raft")
-    with pytest.raises(DataError, match="one size|of one"):
+    with pytest.raises(DataError, match="of one size"):
         consistency(np.zeros((4, 4, 2), np.float32), np.zeros((4, 5, 2), np.float32))
 
 

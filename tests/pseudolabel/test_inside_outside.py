@@ -92,7 +92,7 @@ def test_boundary_probability_by_hand() -> None:
     flow[0, :, 1] = (1.0, 1.0, -1.0)  # turns round between the last two
     strength = np.array([[0.1, 2.0, 0.9]], np.float32)
     b = 1 - np.exp(-0.7 * strength[0])
-    expected = [0.1 * b[0], b[1], b[2] * (1 - np.exp(-np.pi**2))]
+    expected = [0.1 * b[0], b[1], b[2] * (1 - np.exp(-(np.pi**2)))]
     np.testing.assert_allclose(motion_boundaries(flow, strength=strength)[0], expected, rtol=1e-5)
 
 
