@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pseudolabel.inside_outside import check_flow
-from pseudolabel.types import BoolArray, DataError, FloatArray
+from pseudolabel.types import BoolArray, DataError, FloatArray, UInt8Array
 
 CameraModel = Literal["none", "translation", "homography"]
 
@@ -74,9 +74,49 @@ def background_flow(
 def stays_within(flow: FloatArray) -> BoolArray:
     """Return bool (H, W): the pixels that the flow keeps in the picture; elsewhere flow is a guess."""
     height, width = flow.shape[:2]
+    x, y = _targets(flow)
+    return np.asarray((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))
+
+
+def unexplained(
+    first: UInt8Array,
+    second: UInt8Array,
+    flow: FloatArray,
+    background: FloatArray,
+    *,
+    noise: float = 3.0,
+    side: int = 7,
+) -> FloatArray:
+    """Return how much worse the background's motion explains the next frame than the flow does.
+
+    e_b / (e_b + e_f + noise), with the mean absolute grey difference e around a pixel after following the background
+    (b) or the flow (f). Sky, which any motion explains, gets 0; water, which none explains, about a half.
+
+    Args:
+        first: uint8 (H, W, 3), RGB.
+        second: uint8 (H, W, 3), RGB, to which the flows point.
+        flow: float32 (H, W, 2), in pixels.
+        background: float32 (H, W, 2), see :func:`background_flow`.
+        noise: difference in grey levels that says nothing.
+        side: of the square around a pixel, in pixels.
+
+    Returns:
+        float32 (H, W) in [0, 1).
+    """
+    grey, following = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second))
+    errors = []
+    for field in (background, flow):
+        moved = cv2.remap(following, *_targets(field), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        difference = cv2.absdiff(grey, moved)
+        errors.append(np.asarray(cv2.boxFilter(difference, cv2.CV_32F, (side, side)), np.float32))
+    return errors[0] / (errors[0] + errors[1] + np.float32(noise))
+
+
+def _targets(flow: FloatArray) -> tuple[FloatArray, FloatArray]:
+    height, width = flow.shape[:2]
     x = flow[..., 0] + np.arange(width, dtype=np.float32)
     y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    return np.asarray((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))
+    return x, y
 
 
 def residual_evidence(speed: FloatArray, *, percentile: float = 98.0, floor: float = 1.0) -> FloatArray:

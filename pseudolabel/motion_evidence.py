@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pseudolabel.camera import background_flow, residual_evidence, scaled_strength, stays_within
+from pseudolabel.camera import background_flow, residual_evidence, scaled_strength, stays_within, unexplained
 from pseudolabel.flow import flow_with
 from pseudolabel.inside_outside import check_flow, gradient_norm, inside_outside_map
 from pseudolabel.location import Links
@@ -90,13 +90,13 @@ def observe(
             to_past = (
                 _flow(before[0], earlier, number, None, settings) if back == "all" and earlier is not None else None
             )
-            yield _record(size, *before, settings, to_next, to_past, labels)
+            yield _record(size, *before, settings, (image, to_next), (earlier, to_past), labels)
             earlier = before[0]
         before = (image, labels)
     if before is None or size is None:
         raise DataError("Motion: the clip has no frames. Check that the video could be decoded.")
     to_past = _flow(before[0], earlier, 0, None, settings) if back != "none" and earlier is not None else None
-    yield _record(size, *before, settings, None, to_past, None)
+    yield _record(size, *before, settings, (None, None), (earlier, to_past), None)
 
 
 def shrink(frame: UInt8Array, max_edge: int | None) -> UInt8Array:
@@ -157,21 +157,23 @@ def _flow(
     return np.rint(field) if settings.round_flow else field
 
 
-def moving_share(field: FloatArray, labels: Int32Array, settings: MotionSettings) -> FloatArray:
+def moving_share(
+    field: FloatArray, labels: Int32Array, settings: MotionSettings, images: tuple[UInt8Array, UInt8Array] | None = None
+) -> FloatArray:
     """Return how far each superpixel seems to be inside a moving object, by one flow field.
 
     Args:
         field: float32 (H, W, 2), (dx, dy) in pixels.
         labels: int (H, W), ids 0..N-1.
         settings: see :class:`MotionSettings`.
+        images: the frame and the one that the flow points to, uint8 (H, W, 3), for ``settings.explain_noise``.
 
     Returns:
         float32 (N,) in [0, 1]: share inside motion boundaries, mixed with the speed that the camera does not explain.
     """
     count = int(labels.max()) + 1
-    residual = field
-    if settings.camera != "none":
-        residual = field - background_flow(field, model=settings.camera, tolerance=settings.tolerance)
+    background = background_flow(field, model=settings.camera, tolerance=settings.tolerance)
+    residual = field - background
     speed = np.asarray(cv2.magnitude(residual[..., 0], residual[..., 1]), np.float32)
     strength = gradient_norm(residual, partials=settings.partials)
     if not settings.trust_leaving:
@@ -201,7 +203,10 @@ def moving_share(field: FloatArray, labels: Int32Array, settings: MotionSettings
         evidence += (1 - share) * region_means(labels, area)[:, 0]
     if share > 0:
         top = {"percentile": settings.residual_percentile, "floor": settings.residual_floor}
-        evidence += share * region_means(labels, residual_evidence(speed, **top))[:, 0]
+        moving = residual_evidence(speed, **top)
+        if settings.explain_noise is not None and images is not None:
+            moving = moving * unexplained(*images, field, background, noise=settings.explain_noise)
+        evidence += share * region_means(labels, moving)[:, 0]
     return evidence
 
 
@@ -210,13 +215,17 @@ def _record(
     image: UInt8Array,
     labels: Int32Array,
     settings: MotionSettings,
-    to_next: FloatArray | None,
-    to_past: FloatArray | None,
+    after: tuple[UInt8Array | None, FloatArray | None],
+    earlier: tuple[UInt8Array | None, FloatArray | None],
     following: Int32Array | None,
 ) -> FrameEvidence:
     count = int(labels.max()) + 1
-    fields = [field for field in (to_next, to_past) if field is not None]
-    shares = [moving_share(field, labels, settings) for field in fields]
+    shares = [
+        moving_share(field, labels, settings, (image, other))
+        for other, field in (after, earlier)
+        if field is not None and other is not None
+    ]
+    to_next = after[1]
     links, transfer = None, np.zeros(count, np.float32)
     if to_next is not None and following is not None:
         strength = gradient_norm(to_next, partials=settings.partials)

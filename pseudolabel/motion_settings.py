@@ -32,6 +32,8 @@ class MotionSettings:
         residual_share: the evidence of a superpixel is the mean of its share inside and of its residual speed, with
             this weight of the latter; 0 = inside-outside maps alone.
         residual_percentile: see :func:`pseudolabel.camera.residual_evidence`; so is ``residual_floor``.
+        explain_noise: residual speed counts as far as the camera's motion does not explain the next frame, see
+            :func:`pseudolabel.camera.unexplained`; None = fully.
         strength_percentile: |grad f| is scaled by its value at this percentile, see
             :func:`pseudolabel.camera.scaled_strength`; None = not scaled. So are ``strength_target`` and
             ``strength_floor``.
@@ -74,6 +76,7 @@ class MotionSettings:
     residual_share: float = 0.0
     residual_percentile: float = 98.0
     residual_floor: float = 1.0
+    explain_noise: float | None = None
     strength_percentile: float | None = None
     strength_target: float = 1.5
     strength_floor: float = 0.05

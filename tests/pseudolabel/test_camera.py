@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pseudolabel.camera import background_flow, residual_evidence, scaled_strength, stays_within
+from pseudolabel.camera import background_flow, residual_evidence, scaled_strength, stays_within, unexplained
 from pseudolabel.types import DataError
 
 
@@ -54,3 +54,29 @@ def test_scales() -> None:
     np.testing.assert_array_equal(residual_evidence(speed / 16), speed / 16)  # slower than the floor
     np.testing.assert_allclose(scaled_strength(speed), speed * 1.5 / 4)
     np.testing.assert_allclose(scaled_strength(speed / 1000), speed / 1000 * 1.5 / 0.05, rtol=1e-5)
+
+
+def test_what_the_background_explains_is_no_evidence() -> None:
+    rng = np.random.default_rng(0)
+    first = np.full((40, 60, 3), 120, np.uint8)
+    first[:, 30:] = rng.integers(0, 256, (40, 30, 1), dtype=np.uint8)
+    second = np.roll(first, 4, axis=1)
+    flow = np.zeros((40, 60, 2), np.float32)
+    flow[..., 0] = 4.0
+    still = np.zeros_like(flow)
+    against_still = unexplained(first, second, flow, still, side=1)
+    assert against_still[:, 4:30].max() == 0  # smooth: standing still explains it as well
+    assert np.median(against_still[:, 34:56]) > 0.9
+    assert unexplained(first, second, flow, flow, side=1)[:, :56].max() == 0
+    away = unexplained(first, second, still, still, side=1, noise=0.01)[:, 34:56]
+    np.testing.assert_allclose(np.median(away), 0.5, atol=0.01)  # neither explains it
+
+
+def test_error_of_one_pixel_by_hand() -> None:
+    first, second = np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 3), np.uint8)
+    second[4, 4] = 90
+    zero, right = np.zeros((9, 9, 2), np.float32), np.zeros((9, 9, 2), np.float32)
+    right[..., 0] = 20.0  # off the picture: its black edge fits
+    found = unexplained(first, second, right, zero, noise=5.0, side=3)
+    np.testing.assert_allclose(found[3:6, 3:6], 10 / (10 + 5), rtol=1e-6)
+    assert found[0].max() == 0
