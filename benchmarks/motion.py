@@ -156,7 +156,7 @@ def _segment(frames: int, height: int, width: int, seed: int, changes: dict[str,
     cv2.setNumThreads(1)
     images = list(scene(frames, height=height, width=width, seed=seed))
     start = time.process_time()
-    segment_motion(images, max_edge=None, **changes)
+    segment_motion(images, **{"max_edge": None, **changes})
     return time.process_time() - start
 
 
@@ -230,7 +230,7 @@ def main(arguments: Sequence[str]) -> int:
         data, golden = options.pop("data", None), options.pop("golden", None)
         workers, videos = int(options.pop("workers", 1)), options.pop("videos", None)
         if isinstance(options.get("flow_preset"), str):
-            options["flow"] = FlowSettings(preset=options.pop("flow_preset"))
+            options["flow_settings"] = FlowSettings(preset=options.pop("flow_preset"))
         if data is not None:
             score_davis(data, workers=workers, videos=videos, changes=options)
         if golden is not None:

@@ -144,8 +144,10 @@ def minimize_multilabel(
     labels = np.argmin(problem.unary, axis=1).astype(np.int32) if init is None else problem.checked_labels(init)
     energies = [problem.energy_of(labels)]
     if problem.num_labels == 2:  # one cut finds what expansions would only approach
-        labels = problem.binary_minimum()
-        energies.append(min(problem.energy_of(labels), energies[0]))
+        cut = problem.binary_minimum()
+        if problem.energy_of(cut) < energies[0]:  # else the start is a minimum already, up to rounding
+            labels = cut
+        energies.append(problem.energy_of(labels))
         return MultilabelCut(labels, energies[-1], tuple(energies))
     energy, unimproved = energies[0], 0
     for _ in range(max_sweeps):

@@ -155,6 +155,8 @@ def robust_cliques(
         spread = known[ids]
     if beta is None:
         beta = 1 / spread.mean() if spread.any() else 0.0
+    if not (np.isfinite(beta) and beta >= 0 and np.isfinite(spread).all() and (spread >= 0).all()):
+        raise DataError(f"Cliques: beta and variance must be finite and >= 0, got beta {beta}, variance {spread}.")
     starts = np.concatenate([[0], np.cumsum(counts)])
     size = np.add.reduceat(node_weights[members], starts[:-1]) if len(ids) else np.zeros(0)
     return Cliques(
@@ -247,6 +249,8 @@ def contrast_weights(
     if gamma is None:
         mean = float(np.mean(contrast * inverse)) if len(first) else 0.0
         gamma = scale / mean if mean > 0 else 0.0
+    elif not (np.isfinite(gamma) and gamma >= 0):
+        raise DataError(f"Potts weights: gamma must be finite and >= 0, got {gamma}.")
     weights = np.asarray(strength * np.exp(-gamma * contrast) * inverse, np.float64)
     if switched_off is not None:
         if switched_off.shape != (len(features),):
@@ -262,6 +266,8 @@ def checked_edges(edges: npt.ArrayLike | None, num_nodes: int) -> tuple[Int32Arr
         DataError: not int (E, 2), or an id is not in 0..num_nodes-1, or an edge joins a node to itself.
     """
     pairs = np.zeros((0, 2), np.int32) if edges is None else np.asarray(edges)
+    if not pairs.size:
+        pairs = np.zeros((0, 2), np.int32)  # a list without an edge has no type
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "ui":
         raise DataError(f"Edges: expected integers (E, 2), got {pairs.dtype} {pairs.shape}.")
     if len(pairs) and (pairs.min() < 0 or pairs.max() >= num_nodes):

@@ -153,6 +153,8 @@ def segment_run(run: Sequence[FrameEvidence], graph: Graph, settings: MotionSett
         before, labels = labels, minimize_binary(unary, graph.edges, graph.weights).labels.astype(bool)
         if iteration and np.array_equal(before, labels):
             break
+    if labels.mean() > settings.most_covered:
+        return nothing
     return Cut(labels, _soften(unary, labels, graph, settings.softness), bool(labels.any()))
 
 

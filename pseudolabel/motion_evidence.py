@@ -142,7 +142,7 @@ def _flow(
     first: UInt8Array, second: UInt8Array, number: int, flows: Iterator[FloatArray] | None, settings: MotionSettings
 ) -> FloatArray:
     if flows is None:
-        field = flow_with(settings.flow, first, second)
+        field = flow_with(settings.flow_settings, first, second)
     else:
         found = next(flows, None)
         if found is None:
@@ -179,7 +179,11 @@ def moving_share(
     if not settings.trust_leaving:
         seen = stays_within(field)
         speed, strength = speed * seen, strength * seen
-    if settings.least_motion and np.percentile(speed[::2, ::2], settings.residual_percentile) < settings.least_motion:
+    least = settings.least_motion
+    if settings.least_motion_share:
+        camera = np.median(cv2.magnitude(background[::2, ::2, 0].copy(), background[::2, ::2, 1].copy()))
+        least = max(least, settings.least_motion_share * float(camera))
+    if least and np.percentile(speed[::2, ::2], settings.residual_percentile) < least:
         return np.zeros(count, np.float32)
     share = settings.residual_share
     evidence = np.zeros(count, np.float32)

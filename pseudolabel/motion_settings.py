@@ -18,7 +18,7 @@ class MotionSettings:
     """Every constant of :mod:`pseudolabel.motion`; the defaults are those of Papazoglou and Ferrari's program.
 
     Attributes:
-        flow: how flow is computed where it is not given.
+        flow_settings: how flow is computed where it is not given.
         round_flow: round flow to whole pixels, as the program stores it.
         max_edge: frames are made so small that the longer edge has at most so many pixels; None = never. Not where flow
             or superpixels are given.
@@ -38,6 +38,8 @@ class MotionSettings:
             :func:`pseudolabel.camera.scaled_strength`; None = not scaled. So are ``strength_target`` and
             ``strength_floor``.
         least_motion: a frame where ``residual_percentile`` of the residual speed is lower, in pixels, shows no motion.
+        least_motion_share: the same as a share of the background's median speed: flow errors grow with it.
+        most_covered: a cut that covers a larger share of the superpixels is a picture that moves as a whole.
         trust_leaving: whether flow that points out of the picture counts.
         look_back: which frames take evidence from the flow to the frame before, where flow is not given: ``"none"``,
             ``"last"`` = only the last frame, which has no other, or ``"all"`` = the mean of both directions.
@@ -60,7 +62,7 @@ class MotionSettings:
         softness: of the soft foreground probability, in units of energy.
     """
 
-    flow: FlowSettings = field(default_factory=FlowSettings)
+    flow_settings: FlowSettings = field(default_factory=FlowSettings)
     round_flow: bool = True
     max_edge: int | None = 400
     num_superpixels: int = 1500
@@ -81,6 +83,8 @@ class MotionSettings:
     strength_target: float = 1.5
     strength_floor: float = 0.05
     least_motion: float = 0.0
+    least_motion_share: float = 0.0
+    most_covered: float = 1.0
     trust_leaving: bool = True
     look_back: LookBack = "none"
     decay: float = 0.5
@@ -127,6 +131,8 @@ PRESETS: dict[str, MotionSettings] = {
         residual_share=0.5,
         strength_percentile=97.0,
         least_motion=0.25,
+        least_motion_share=0.05,
+        most_covered=0.9,
         trust_leaving=False,
         look_back="last",
         em_iters=5,
