@@ -116,7 +116,7 @@ def _targets(flow: FloatArray) -> tuple[FloatArray, FloatArray]:
     height, width = flow.shape[:2]
     x = flow[..., 0] + np.arange(width, dtype=np.float32)
     y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    return x, y
+    return x.astype(np.float32, copy=False), y.astype(np.float32, copy=False)
 
 
 def residual_evidence(speed: FloatArray, *, percentile: float = 98.0, floor: float = 1.0) -> FloatArray:
