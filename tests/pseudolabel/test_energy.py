@@ -259,3 +259,9 @@ def test_bad_labels_and_grids_are_refused() -> None:
         minimize_binary_grid(UNARY, strength=1)
     with pytest.raises(DataError, match="of the unary's size 2 x 2"):
         minimize_binary_grid(np.zeros((2, 2, 2)), np.zeros((2, 3, 3)), strength=1)
+
+
+@pytest.mark.parametrize("edges", [[], np.zeros((0, 2)), None])
+def test_a_graph_may_have_no_edge(edges: Any) -> None:
+    unary = np.array([[0.0, 1.0], [2.0, 1.0]])
+    assert minimize_binary(unary, edges, None if edges is None else []).labels.tolist() == [0, 1]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator
 
@@ -7,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from pseudolabel.flow import FlowSettings
 from pseudolabel.motion import segment_motion, segment_motion_soft, stream_motion
 from pseudolabel.motion_cut import build_graph, gather_location
 from pseudolabel.motion_evidence import moving_share, observe, shrink
-from pseudolabel.motion_settings import motion_settings
+from pseudolabel.motion_settings import MotionSettings, motion_settings
 from pseudolabel.superpixels import segment_superpixels
 from pseudolabel.types import DataError
 
@@ -189,3 +191,18 @@ def test_bad_input_is_refused(moving: tuple[np.ndarray, np.ndarray]) -> None:
         segment_motion(frames, preset="robus")
     with pytest.raises(DataError, match="overlap"):
         segment_motion(frames, window=3, overlap=3)
+
+
+def test_a_picture_that_moves_as_a_whole_is_no_motion() -> None:
+    rng = np.random.default_rng(0)
+    ground = cv2.GaussianBlur(rng.normal(0, 1, (140, 300, 3)), (0, 0), 2)
+    ground = np.clip(120 + 30 * ground / ground.std(), 0, 255).astype(np.uint8)
+    found = segment_motion(np.stack([ground[10:130, 10 * t : 10 * t + 160] for t in range(5)]))
+    assert not found.labels.any() and not found.quality.any()
+
+
+def test_every_setting_can_be_changed_by_its_name(moving: tuple[np.ndarray, np.ndarray]) -> None:
+    parameters = inspect.signature(segment_motion).parameters
+    taken = {name for name, item in parameters.items() if item.kind != item.VAR_KEYWORD}
+    assert not taken & set(MotionSettings.__dataclass_fields__)
+    assert segment_motion(moving[0], num_superpixels=60, flow_settings=FlowSettings(method="farneback")).labels.any()
