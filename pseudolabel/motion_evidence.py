@@ -183,7 +183,7 @@ def moving_share(
     if settings.least_motion_share:
         camera = np.median(cv2.magnitude(background[::2, ::2, 0].copy(), background[::2, ::2, 1].copy()))
         least = max(least, settings.least_motion_share * float(camera))
-    if least and np.percentile(speed[::2, ::2], settings.residual_percentile) < least:
+    if least and np.percentile(speed[::2, ::2], settings.motion_percentile) < least:
         return np.zeros(count, np.float32)
     share = settings.residual_share
     evidence = np.zeros(count, np.float32)

@@ -37,7 +37,8 @@ class MotionSettings:
         strength_percentile: |grad f| is scaled by its value at this percentile, see
             :func:`pseudolabel.camera.scaled_strength`; None = not scaled. So are ``strength_target`` and
             ``strength_floor``.
-        least_motion: a frame where ``residual_percentile`` of the residual speed is lower, in pixels, shows no motion.
+        motion_percentile: an object as small as what this leaves is still seen.
+        least_motion: a frame where ``motion_percentile`` of the residual speed is lower, in pixels, shows no motion.
         least_motion_share: the same as a share of the background's median speed: flow errors grow with it.
         most_covered: a cut that covers a larger share of the superpixels is a picture that moves as a whole.
         trust_leaving: whether flow that points out of the picture counts.
@@ -82,6 +83,7 @@ class MotionSettings:
     strength_percentile: float | None = None
     strength_target: float = 1.5
     strength_floor: float = 0.05
+    motion_percentile: float = 99.5
     least_motion: float = 0.0
     least_motion_share: float = 0.0
     most_covered: float = 1.0

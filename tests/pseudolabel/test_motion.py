@@ -206,3 +206,17 @@ def test_every_setting_can_be_changed_by_its_name(moving: tuple[np.ndarray, np.n
     taken = {name for name, item in parameters.items() if item.kind != item.VAR_KEYWORD}
     assert not taken & set(MotionSettings.__dataclass_fields__)
     assert segment_motion(moving[0], num_superpixels=60, flow_settings=FlowSettings(method="farneback")).labels.any()
+
+
+def test_a_small_moving_object_is_found() -> None:
+    rng = np.random.default_rng(0)
+    ground = cv2.GaussianBlur(rng.normal(0, 1, (120, 214, 3)), (0, 0), 2)
+    ground = np.clip(120 + 30 * ground / ground.std(), 0, 255).astype(np.uint8)
+    skin = np.clip(np.array([190, 60, 60]) + 20 * rng.normal(0, 1, (16, 16, 3)), 0, 255).astype(np.uint8)
+    frames = np.stack([ground] * 6)
+    for t, frame in enumerate(frames):
+        frame[50:66, 40 + 3 * t : 56 + 3 * t] = skin  # 1 % of the frame
+    found = segment_motion(frames).labels[3] > 0
+    true = np.zeros_like(found)
+    true[50:66, 49:65] = True
+    assert (found & true).sum() / (found | true).sum() > 0.5
