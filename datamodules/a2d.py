@@ -84,6 +84,8 @@ class A2DSource(VideoSource):
         val_videos: how many of the training videos validate.
         split_seed: seed of that draw.
         pairs: names such as ``"cat-walking"`` of the pairs to keep, None for all 43. Videos without any are dropped.
+        actions: whether classes are actor-action pairs; else they are the actors that occur in ``pairs``, and tags and
+            masks are projected onto them.
 
     Raises:
         DataError: the data set is not there, ``videoset.csv`` is malformed, a pair is unknown, or no video is usable.
@@ -96,8 +98,11 @@ class A2DSource(VideoSource):
         val_videos: int = 288,
         split_seed: int = 0,
         pairs: Sequence[str] | None = None,
+        actions: bool = True,
     ) -> None:
-        super().__init__(a2d_label_space(pairs))
+        self._pairs = a2d_label_space(pairs)
+        # Ids of the projection: LabelSpace.project(..., "actor") numbers actors in this order.
+        super().__init__(self._pairs if actions else LabelSpace(tuple(map(Tag, self._pairs.actors[1:]))))
         self.root = _find_release(Path(root))
         rows = self._present(_read_videoset(self.root / "videoset.csv"))
         annotated, tags_of = self._annotations([row.name for row in rows])
@@ -105,7 +110,7 @@ class A2DSource(VideoSource):
         for row in rows:
             if not tags_of[row.name]:
                 self.skipped.append((row.name, "has no valid actor-action tag"))
-            elif tags := tuple(tag for tag in self.label_space.tags if tag in tags_of[row.name]):
+            elif tags := self._classes(tags_of[row.name]):
                 split = _USAGES[row.usage]
                 records.append(VideoRecord(row.name, self._clip(row.name), tags, split, annotated[row.name]))
         if not records:
@@ -129,7 +134,15 @@ class A2DSource(VideoSource):
         except (OSError, KeyError, ValueError) as error:
             raise DataError(f"{file} is no A2D mask: {_reason(error)}. Copy it again or remove it.") from error
         self.check_mask_size(record, raw.shape, file)
-        return self.label_space.from_raw(raw)
+        labels = self._pairs.from_raw(raw)
+        return labels if self.label_space.has_actions else self._pairs.project(labels, "actor")
+
+    def _classes(self, pairs: set[Tag]) -> tuple[Tag, ...]:
+        """Return the classes that a video with these pairs is tagged with, in the order of their ids."""
+        kept = [tag for tag in self._pairs.tags if tag in pairs]
+        if self.label_space.has_actions:
+            return tuple(kept)
+        return tuple(dict.fromkeys(Tag(tag.actor) for tag in kept))
 
     def _clip(self, name: str) -> Path:
         return self.root / "clips320H" / f"{name}.mp4"

@@ -7,16 +7,17 @@ are smooth; the mask is cut from the same drawing before blur, light and noise c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.studio.difficulty import Difficulty
 from datamodules.studio.scenery import background, palette, value_noise
 from datamodules.studio.sprites import Array, affine, draw_sprite, sprite_to_part
-from datamodules.studio.staging import Difficulty, Scene, Thing, drift, set_scene
+from datamodules.studio.staging import Scene, Thing, drift, set_scene
 from pseudolabel.types import DataError, FloatArray, Tag, UInt8Array
 
 SUPERSAMPLE = 2
@@ -55,10 +56,12 @@ def render_video(
     size: tuple[int, int],
     annotated: Sequence[int],
     difficulty: Difficulty | None = None,
+    idle: bool = False,
 ) -> RenderedVideo:
-    """Render a video in which every pair is seen.
+    """Render one shot in which every pair is seen.
 
-    A scene that hides a pair (behind an occluder, outside the frame) is set again.
+    A scene that hides a pair (behind an occluder, outside the frame) is set again. Without pairs, the shot shows
+    scenery and at least one moving distractor.
 
     Args:
         seed: what the video depends on, with the other arguments.
@@ -68,19 +71,22 @@ def render_video(
         size: (H, W).
         annotated: frames in which the pairs must be seen.
         difficulty: how hard the video is.
+        idle: the actors stand still before a camera that stands still; what is no actor may move.
 
     Raises:
         DataError: no scene shows every pair; the options are too hard.
     """
     difficulty = difficulty or Difficulty()
+    if idle:
+        difficulty = replace(difficulty, camera=0.0, absent=0.0)
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([*seed, attempt])
-        scene = set_scene(rng, pairs, labels, frames=frames, size=size, difficulty=difficulty)
+        scene = set_scene(rng, pairs, labels, frames=frames, size=size, difficulty=difficulty, idle=idle)
         video = _shoot(rng, scene, size=size, difficulty=difficulty)
         seen = video.masks[list(annotated)]
         least = MIN_VISIBLE * size[0] * size[1]
         if all(np.mean((seen == label).sum(axis=(1, 2)) >= least) >= 1 / 3 for label in labels) and (
-            not scene.absent or not video.masks.any(axis=(1, 2)).all()
+            not pairs or not scene.absent or not video.masks.any(axis=(1, 2)).all()
         ):
             return video
     raise DataError(
@@ -113,7 +119,7 @@ def _shoot(rng: np.random.Generator, scene: Scene, *, size: tuple[int, int], dif
     video = np.empty((frames, height, width, 3), np.uint8)
     canvas = background(rng, (round(height * _CANVAS[0]), round(width * _CANVAS[1])), clutter=difficulty.clutter)
     from_canvas = scene.view(1.0) @ _canvas_to_world(scene, canvas.shape[:2])
-    layers = [_Layer(thing, scene) for thing in scene.things]
+    layers = [Layer(thing, scene) for thing in scene.things]
     longest = max(1.5, MAX_BLUR * scene.side / 110.9)
     backdrop_speed = difficulty.blur * _speed(from_canvas @ np.array([canvas.shape[1] / 2, canvas.shape[0] / 2, 1.0]))
     finish = _Finish(rng, scene.time, size, difficulty)
@@ -138,7 +144,7 @@ def _speed(way: Array) -> Array:
     return np.gradient(way[:, :2], axis=0) if len(way) > 1 else np.zeros((1, 2))
 
 
-class _Layer:
+class Layer:
     """One thing on its way through the video."""
 
     def __init__(self, thing: Thing, scene: Scene) -> None:

@@ -7,9 +7,6 @@ videos, whatever the number of workers.
 from __future__ import annotations
 
 import csv
-import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,12 +20,11 @@ from rich.progress import track
 from datamodules.a2d import MASK_KEY, A2DSource, a2d_label_space
 from datamodules.rendering import render_video
 from datamodules.studio.casting import DEFAULT_PAIRS, SPLITS, Options, VideoPlan
+from datamodules.studio.folders import write_once
 from datamodules.video import VideoWriter
-from pseudolabel.types import DataError, UInt8Array
+from pseudolabel.types import UInt8Array
 
 FPS = 12.0
-
-_FINGERPRINT = "generator.json"
 
 
 def generate(
@@ -40,27 +36,34 @@ def generate(
     size: Sequence[int] = (96, 128),
     annotated: int = 8,
     pairs: Sequence[str] | None = None,
+    shots: int = 1,
+    idle: float = 0.0,
+    irrelevant: float = 0.0,
     seed: int = 0,
     workers: int = 2,
     **difficulty: float,
 ) -> Path:
     """Write the data set in A2D's layout, unless it is there already.
 
-    The folder's name is a hash of all options but ``workers``. It is written beside its final name and renamed when
-    whole, so a half-written one is never read, and several processes may ask for the same one at once.
+    The folder's name is a hash of all options but ``workers``; see :func:`datamodules.studio.folders.write_once`.
+    A video of several shots, joined by hard cuts, shows the same tags before other scenery, cameras and light; the
+    first one is that of the video of one shot, unless it is idle or irrelevant.
 
     Args:
         root: where the folder is made.
         train_videos: videos marked for training (validation is drawn from them by the reader).
         test_videos: videos marked for test.
-        frames: frames per video.
+        frames: frames per shot.
         size: (H, W) in pixels, even.
-        annotated: frames per video with a true mask, evenly spaced.
+        annotated: frames per shot with a true mask, evenly spaced.
         pairs: names such as ``"cat-walking"``, None for :data:`~datamodules.studio.casting.DEFAULT_PAIRS`; ``adult``
             may play too.
+        shots: shots per video.
+        idle: share of the shots whose actors stand still, in a pose of their action, before a still camera.
+        irrelevant: share of the shots that show no actor, only scenery and moving distractors; never all of a video.
         seed: other seeds give other videos.
         workers: processes that render.
-        **difficulty: see :class:`datamodules.studio.staging.Difficulty`.
+        **difficulty: see :class:`datamodules.studio.difficulty.Difficulty`.
 
     Returns:
         The folder of ``videoset.csv``.
@@ -68,36 +71,22 @@ def generate(
     Raises:
         DataError: an option is unknown or out of range, or the folder holds something else.
     """
-    options = Options.build(train_videos, test_videos, frames, size, annotated, pairs, seed, difficulty)
-    final = Path(root) / options.folder
-    if not final.exists():
-        final.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{options.folder}-", dir=final.parent))
-        try:
-            _write(partial, options, workers)
-            partial.chmod(0o755)
-            if not final.exists():
-                partial.rename(final)
-        except OSError:
-            if not final.exists():
-                raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    _check(final, options)
-    return final
-
-
-def _check(folder: Path, options: Options) -> None:
-    """Raise unless the folder was written whole with these options."""
-    try:
-        found = json.loads((folder / _FINGERPRINT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found = None
-    if found != options.fingerprint:
-        raise DataError(
-            f"{folder} holds no synthetic data set of these options: expected {_FINGERPRINT} with "
-            f"{options.fingerprint}, got {found}. Delete the folder, and it is written anew."
-        )
+    options = Options.build(
+        train_videos,
+        test_videos,
+        frames,
+        size,
+        annotated,
+        pairs,
+        seed,
+        difficulty,
+        shots=shots,
+        idle=idle,
+        irrelevant=irrelevant,
+    )
+    return write_once(
+        root, options.fingerprint, lambda folder: _write(folder, options, workers), what="synthetic data set"
+    )
 
 
 def _write(folder: Path, options: Options, workers: int) -> None:
@@ -110,47 +99,49 @@ def _write(folder: Path, options: Options, workers: int) -> None:
         pass
     height, width = options.size
     space = a2d_label_space()
-    seconds = int(np.ceil(options.frames / FPS))
+    frames, annotated = (options.shots * per_shot for per_shot in (options.frames, options.annotated))
+    seconds = int(np.ceil(frames / FPS))
     until = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
     with (folder / "videoset.csv").open("w", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream, lineterminator="\n")
         for video in videos:
             lead = space.raw_ids[space.index(video.tags[0])]
             usage = SPLITS.index(video.split)
-            rows.writerow(
-                [video.name, lead, "00:00:00", until, height, width, options.frames, options.annotated, usage]
-            )
+            rows.writerow([video.name, lead, "00:00:00", until, height, width, frames, annotated, usage])
     with (folder / "tags.csv").open("w", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(["video", "class", "action"])
         rows.writerows([video.name, tag.actor, tag.action] for video in videos for tag in video.tags)
-    (folder / _FINGERPRINT).write_text(json.dumps(options.fingerprint, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_video(folder: Path, video: VideoPlan, options: Options) -> None:
-    """Render one video, and write its clip and its masks."""
+    """Render one video shot by shot, and write its clip and its masks."""
+    space = a2d_label_space()
+    masks = folder / "Annotations" / "mat" / video.name
+    masks.mkdir(parents=True)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the workers are the parallelism
     try:
-        space = a2d_label_space()
-        rendered = render_video(
-            [options.seed, SPLITS.index(video.split), video.number],
-            video.tags,
-            [space.raw_ids[space.index(tag)] for tag in video.tags],
-            frames=options.frames,
-            size=options.size,
-            annotated=options.annotated_frames,
-            difficulty=options.difficulty,
-        )
+        with VideoWriter(folder / "clips320H" / f"{video.name}.mp4", fps=FPS, size=options.size) as clip:
+            for shot, kind in enumerate(video.shots):
+                tags = () if kind == "irrelevant" else video.tags
+                rendered = render_video(
+                    [options.seed, SPLITS.index(video.split), video.number, *((0, shot) if shot else ())],
+                    tags,
+                    [space.raw_ids[space.index(tag)] for tag in tags],
+                    frames=options.frames,
+                    size=options.size,
+                    annotated=options.annotated_frames,
+                    difficulty=options.difficulty,
+                    idle=kind == "idle",
+                )
+                for frame in rendered.frames:
+                    clip.write(frame)
+                for index in options.annotated_frames:
+                    number = shot * options.frames + index + 1
+                    write_mask(masks / f"{number:05d}.mat", rendered.masks[index])
     finally:
         cv2.setNumThreads(threads)
-    with VideoWriter(folder / "clips320H" / f"{video.name}.mp4", fps=FPS, size=options.size) as clip:
-        for frame in rendered.frames:
-            clip.write(frame)
-    masks = folder / "Annotations" / "mat" / video.name
-    masks.mkdir(parents=True)
-    for index in options.annotated_frames:
-        write_mask(masks / f"{index + 1:05d}.mat", rendered.masks[index])
 
 
 def write_mask(path: Path, mask: UInt8Array) -> None:
@@ -171,14 +162,18 @@ class SyntheticSource(A2DSource):
         train_videos: videos for training and validation.
         test_videos: videos for test.
         val_videos: how many of the training videos validate.
-        frames: frames per video.
+        frames: frames per shot.
         size: (H, W) in pixels, even.
-        annotated: frames per video with a true mask.
+        annotated: frames per shot with a true mask.
         pairs: names such as ``"cat-walking"``, None for :data:`~datamodules.studio.casting.DEFAULT_PAIRS`.
+        actions: whether classes are actor-action pairs; else they are the actors of ``pairs``. The files stay the same.
+        shots: shots per video, with the same tags.
+        idle: share of the shots whose actors stand still before a still camera.
+        irrelevant: share of the shots that show no actor; never all of a video.
         seed: seed of the videos.
         split_seed: seed of the draw for validation.
         workers: processes that render.
-        **difficulty: see :class:`datamodules.studio.staging.Difficulty`.
+        **difficulty: see :class:`datamodules.studio.difficulty.Difficulty`.
 
     Raises:
         DataError: an option is unknown or out of range, or the folder holds something else.
@@ -195,6 +190,10 @@ class SyntheticSource(A2DSource):
         size: Sequence[int] = (96, 128),
         annotated: int = 8,
         pairs: Sequence[str] | None = None,
+        actions: bool = True,
+        shots: int = 1,
+        idle: float = 0.0,
+        irrelevant: float = 0.0,
         seed: int = 0,
         split_seed: int = 0,
         workers: int = 2,
@@ -209,8 +208,11 @@ class SyntheticSource(A2DSource):
             size=size,
             annotated=annotated,
             pairs=pairs,
+            shots=shots,
+            idle=idle,
+            irrelevant=irrelevant,
             seed=seed,
             workers=workers,
             **difficulty,
         )
-        super().__init__(folder, val_videos=val_videos, split_seed=split_seed, pairs=pairs)
+        super().__init__(folder, val_videos=val_videos, split_seed=split_seed, pairs=pairs, actions=actions)

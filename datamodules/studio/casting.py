@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 
 from datamodules.a2d import a2d_label_space
 from datamodules.studio.actors import BODIES, MOTIONS
-from datamodules.studio.staging import Difficulty
+from datamodules.studio.difficulty import Difficulty
 from pseudolabel.types import DataError, Tag
 
 FORMAT_VERSION = 1
@@ -28,6 +27,10 @@ DEFAULT_PAIRS = tuple(
 SPLITS = ("train", "test")
 
 
+ShotKind = Literal["moving", "idle", "irrelevant"]
+"""Actors act; actors stand still before a still camera; no actor, only scenery and moving distractors."""
+
+
 @dataclass(frozen=True)
 class VideoPlan:
     """What one video shows; ``number`` counts within its split."""
@@ -35,6 +38,7 @@ class VideoPlan:
     split: str
     number: int
     tags: tuple[Tag, ...]
+    shots: tuple[ShotKind, ...] = ("moving",)
 
     @property
     def name(self) -> str:
@@ -44,7 +48,11 @@ class VideoPlan:
 
 @dataclass(frozen=True)
 class Options:
-    """Everything the videos depend on."""
+    """Everything the videos depend on.
+
+    Options with a default enter the fingerprint only where they differ from it: data sets written before such an
+    option existed keep their folders.
+    """
 
     train_videos: int
     test_videos: int
@@ -54,6 +62,9 @@ class Options:
     pairs: tuple[str, ...]
     seed: int
     difficulty: Difficulty
+    shots: int = 1
+    idle: float = 0.0
+    irrelevant: float = 0.0
 
     def __post_init__(self) -> None:
         playable = [str(tag) for tag in a2d_label_space().tags if tag.actor in BODIES and tag.action in MOTIONS]
@@ -76,6 +87,18 @@ class Options:
                 f"Synthetic videos: expected 1 <= annotated <= frames, got {self.annotated} annotated of {self.frames} "
                 "frames. Lower `annotated`."
             )
+        if self.shots < 1:
+            raise DataError(f"Synthetic videos: expected at least one shot per video, got shots={self.shots}.")
+        if min(self.idle, self.irrelevant) < 0 or not self.idle + self.irrelevant <= 1:
+            raise DataError(
+                "Synthetic videos: idle and irrelevant are shares of the shots, expected at least 0 and at most 1 "
+                f"together, got {self.idle} and {self.irrelevant}."
+            )
+        if self.irrelevant and self.shots == 1:
+            raise DataError(
+                f"Synthetic videos: irrelevant={self.irrelevant} needs videos of several shots, since one shot always "
+                "shows the tagged actors; got shots=1. Raise `shots`, or set `irrelevant` to 0."
+            )
 
     @classmethod
     def build(
@@ -88,6 +111,10 @@ class Options:
         pairs: Sequence[str] | None,
         seed: int,
         difficulty: dict[str, float],
+        *,
+        shots: int = 1,
+        idle: float = 0.0,
+        irrelevant: float = 0.0,
     ) -> Options:
         """Check the arguments of :func:`datamodules.synthetic.generate`; pairs come in A2D's order.
 
@@ -99,21 +126,32 @@ class Options:
         names = tuple(str(tag) for tag in a2d_label_space(DEFAULT_PAIRS if pairs is None else tuple(pairs)).tags)
         knobs = Difficulty.from_options(difficulty)
         shape = (int(size[0]), int(size[1]))
-        return cls(train_videos, test_videos, frames, shape, annotated, names, seed, knobs)
+        return cls(
+            train_videos,
+            test_videos,
+            frames,
+            shape,
+            annotated,
+            names,
+            seed,
+            knobs,
+            shots,
+            float(idle),
+            float(irrelevant),
+        )
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """The options as they come back from JSON."""
-        return json.loads(json.dumps({"format": FORMAT_VERSION, **asdict(self)}))
-
-    @property
-    def folder(self) -> str:
-        """A short hash of all options."""
-        return hashlib.sha256(json.dumps(self.fingerprint, sort_keys=True).encode()).hexdigest()[:10]
+        given = {"format": FORMAT_VERSION, **asdict(self)}
+        for option in fields(self):
+            if given[option.name] == option.default:
+                del given[option.name]
+        return json.loads(json.dumps(given))
 
     @property
     def annotated_frames(self) -> list[int]:
-        """0-based numbers of the frames with a mask, evenly spaced."""
+        """0-based numbers of the frames with a mask within a shot, evenly spaced."""
         return [int((index + 0.5) * self.frames / self.annotated) for index in range(self.annotated)]
 
     def videos(self) -> list[VideoPlan]:
@@ -128,5 +166,16 @@ class Options:
                 rng = np.random.default_rng([self.seed, SPLITS.index(split), number, 1])
                 if rng.random() < self.difficulty.several and len(tags) > 1:
                     cast.append(tags[order[(place + rng.integers(1, len(tags))) % len(tags)]])
-                videos.append(VideoPlan(split, number, tuple(cast)))
+                videos.append(VideoPlan(split, number, tuple(cast), self._kinds(split, number)))
         return videos
+
+    def _kinds(self, split: str, number: int) -> tuple[ShotKind, ...]:
+        """Draw what each shot of a video shows; one at least shows the actors."""
+        rng = np.random.default_rng([self.seed, SPLITS.index(split), number, 0, 0, 1])
+        irrelevant = rng.random(self.shots) < self.irrelevant
+        if irrelevant.all():
+            irrelevant[rng.integers(self.shots)] = False
+        # Of the shots with actors, so many that `idle` is their share of all shots.
+        idle = rng.random(self.shots) * (1.0 - self.irrelevant) < self.idle
+        kinds = np.where(irrelevant, "irrelevant", np.where(idle, "idle", "moving"))
+        return tuple(kinds.tolist())

@@ -7,68 +7,18 @@ x right, y down, (0, 0) in the middle of where the camera looks on average.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from datamodules.studio.actors import BODIES, MOTIONS, Motion
+from datamodules.studio.difficulty import Difficulty
 from datamodules.studio.scenery import distractor, occluder
 from datamodules.studio.sprites import Array, Body, Point, affine, draw_sprite, sprite_to_part
-from pseudolabel.types import DataError, Tag, nearest_name
+from pseudolabel.types import Tag
 
-
-@dataclass(frozen=True, kw_only=True)
-class Difficulty:
-    """How hard the videos are.
-
-    Attributes:
-        several: share of videos with a second actor-action pair.
-        absent: share of videos in which the camera leaves the actors for a while.
-        occlusion: share of videos with a foreground occluder.
-        distractors: largest number of moving things that are no actor.
-        clutter: amount of shapes in the background, 0 = none.
-        camera: strength of pan, zoom and shake, 0 = fixed.
-        light: strength of illumination changes, 0 = constant.
-        blur: shutter time of the motion blur in frames, 0 = none.
-        noise: strength of sensor noise, 1 = sigma 1.5 to 7 grey levels.
-        min_area: smallest area of an actor as a share of the frame.
-        max_area: largest area of an actor as a share of the frame.
-    """
-
-    several: float = 0.25
-    absent: float = 0.15
-    occlusion: float = 0.4
-    distractors: int = 3
-    clutter: float = 1.0
-    camera: float = 1.0
-    light: float = 1.0
-    blur: float = 0.5
-    noise: float = 1.0
-    min_area: float = 0.1
-    max_area: float = 0.28
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> Difficulty:
-        """Build from keyword arguments.
-
-        Raises:
-            DataError: an unknown option (names the nearest one), no number of at least 0, areas out of order.
-        """
-        known = [item.name for item in fields(cls)]
-        for name, value in options.items():
-            if name not in known:
-                raise DataError(
-                    f"Synthetic videos have no option '{name}'{nearest_name(name, known)} Known: {', '.join(known)}."
-                )
-            if not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                raise DataError(f"Synthetic videos: option '{name}' must be a number of at least 0, got {value!r}.")
-        made = cls(**options)
-        if not 0 < made.min_area <= made.max_area <= 0.5:
-            raise DataError(
-                f"Synthetic videos: expected 0 < min_area <= max_area <= 0.5, got {made.min_area} and {made.max_area}."
-            )
-        return made
+_LEADING = (0.4, 0.6)
+"""Sizes of the distractor that leads in a scene without actors: about those of an actor, world units."""
 
 
 @dataclass
@@ -169,7 +119,7 @@ class Scene:
         return affine(x, y, scale_x=scale, scale_y=scale)
 
 
-class _Stage:
+class Stage:
     """Builds a :class:`Scene`."""
 
     def __init__(self, rng: np.random.Generator, *, frames: int, size: tuple[int, int], difficulty: Difficulty) -> None:
@@ -184,7 +134,7 @@ class _Stage:
         self.pan -= self.pan.mean(axis=1, keepdims=True)
         self.pan += strength * rng.exponential(0.004) * rng.standard_normal(self.pan.shape)
 
-    def actor(self, tag: Tag, label: int, *, place: float, share: float) -> tuple[Thing, Array]:
+    def actor(self, tag: Tag, label: int, *, place: float, share: float, idle: bool = False) -> tuple[Thing, Array]:
         """Return an actor, and its way (2, T) in the world.
 
         Args:
@@ -192,6 +142,7 @@ class _Stage:
             label: its mask value.
             place: where it is on average, -1 = left edge of the frame to 1 = right edge.
             share: its area as a share of the frame.
+            idle: it stands still in one pose of its action.
         """
         rng = self.rng
         body = BODIES[tag.actor](rng)
@@ -203,7 +154,14 @@ class _Stage:
         if tag.action == "jumping":
             y -= 0.4 * scale * motion.y.min()
         world, bends = pose(body, motion, x=x, y=y, scale=scale, facing=facing)
-        return Thing(body, world, bends, label), np.stack([x, y])
+        way = np.stack([x, y])
+        if idle:
+            instant = int(rng.integers(len(self.time)))
+            centre = np.array([[place * self.half[0] - x[instant]], [0.0]])
+            world, bends = (np.repeat(array[[instant]], len(self.time), axis=0) for array in (world, bends))
+            world[..., 0, 2] += centre[0]
+            way = np.repeat(way[:, [instant]] + centre, len(self.time), axis=1)
+        return Thing(body, world, bends, label), way
 
     def follow(self, way: Array) -> None:
         """Let the camera follow an actor's way (2, T), loosely, but so that the actor stays in view."""
@@ -223,14 +181,19 @@ class _Stage:
             left = left[::-1]
         self.pan[0] += self.rng.choice([-1, 1]) * (2 * self.half[0] + 0.7) * left
 
-    def distractor(self) -> Thing:
-        """Return a moving thing that is no actor: it drifts, hops, spins or sways like one."""
+    def distractor(self, *, scales: Point = (0.15, 0.4), reach: float = 1.2) -> Thing:
+        """Return a moving thing that is no actor: it drifts, hops, spins or sways like one.
+
+        Args:
+            scales: its smallest and largest size, world units.
+            reach: how far off the middle it is placed, in half widths of the frame.
+        """
         rng, body = self.rng, distractor(self.rng)
-        scale = float(rng.uniform(0.15, 0.4))
+        scale = float(rng.uniform(*scales))
         still = np.zeros_like(self.time)
         motion = Motion(still, still, still, 0.05 * drift(rng, self.time), 0.0)
         kind = rng.integers(4)
-        x, y = still + rng.uniform(-1.2, 1.2) * self.half[0], still + rng.uniform(-0.7, 0.8) * self.half[1]
+        x, y = still + rng.uniform(-reach, reach) * self.half[0], still + rng.uniform(-0.7, 0.8) * self.half[1]
         x = x + rng.uniform(-0.25, 0.25) * drift(rng, self.time)
         if kind == 0:
             x = x + rng.choice([-1, 1]) * rng.uniform(0.3, 1.0) * self.time / 24
@@ -266,24 +229,28 @@ def set_scene(
     frames: int,
     size: tuple[int, int],
     difficulty: Difficulty,
+    idle: bool = False,
 ) -> Scene:
     """Cast the pairs, with their mask values, and set the camera on them.
 
     Args:
         rng: source of randomness.
-        pairs: who plays what; one or more.
+        pairs: who plays what; nobody in a scene of scenery and moving distractors only.
         labels: their mask values.
         frames: length of the video.
         size: (H, W) in pixels.
         difficulty: how hard the scene is.
+        idle: the actors stand still.
     """
-    stage = _Stage(rng, frames=frames, size=size, difficulty=difficulty)
+    stage = Stage(rng, frames=frames, size=size, difficulty=difficulty)
     largest = difficulty.max_area if len(pairs) == 1 else min(difficulty.max_area, 1.6 * difficulty.min_area)
     first = float(rng.uniform(-0.4, 0.4))
     actors: list[Thing] = []
     for number, (tag, label) in enumerate(zip(pairs, labels, strict=True)):
         place = first if number == 0 else -np.copysign(rng.uniform(0.3, 0.6), first)
-        thing, way = stage.actor(tag, label, place=place, share=float(rng.uniform(difficulty.min_area, largest)))
+        thing, way = stage.actor(
+            tag, label, place=place, share=float(rng.uniform(difficulty.min_area, largest)), idle=idle
+        )
         actors.append(thing)
         if number == 0:
             stage.follow(way)
@@ -292,6 +259,8 @@ def set_scene(
     things = [actors[index] for index in rng.permutation(len(actors))]
     for _ in range(int(rng.integers(0, difficulty.distractors + 1))):
         things.insert(0 if rng.random() < 0.7 else len(things), stage.distractor())
+    if not pairs:
+        things.append(stage.distractor(scales=_LEADING, reach=0.4))
     if rng.random() < difficulty.occlusion:
         things.append(stage.occluder())
     return stage.finish(things, absent=absent)

@@ -213,3 +213,19 @@ def test_not_found_and_malformed(tmp_path: Path) -> None:
     (tmp_path / "videoset.csv").write_text("v,68,0,1,32,32,4,1,0\n")
     with pytest.raises(DataError, match="no usable video"):
         A2DSource(tmp_path)
+
+
+def test_plain_classes_project_tags_and_masks(tmp_path: Path) -> None:
+    cat_rolling, dog_walking = 66, 78
+    two = {1: raw(CAT_WALKING, cat_rolling, DOG_RUNNING, 62, dog_walking)}  # 62 is no valid pair
+    other = {1: raw(BABY_CRAWLING)}
+    root = write_a2d(tmp_path, {"two": (two, 0), "baby": (other, 0)})
+    pairs = ["dog-running", "cat-walking", "cat-rolling"]
+    source = A2DSource(root, val_videos=0, pairs=pairs, actions=False)
+    assert source.label_space.names == ("background", "cat", "dog")
+    assert [record.name for record in source.records] == ["two"]
+    assert source.records[0].tags == (Tag("cat"), Tag("dog"))
+    mask = source.mask(source.records[0], 0)
+    assert mask is not None
+    # dog-walking is a valid pair, but not one of `pairs`.
+    assert mask[0, :6].tolist() == [1, 1, 2, 255, 255, 0]

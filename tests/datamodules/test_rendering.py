@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datamodules.rendering import _Layer, line_kernel, render_video
+from datamodules.rendering import Layer, line_kernel, render_video
 from datamodules.studio.actors import BODIES, MOTIONS
+from datamodules.studio.difficulty import Difficulty
 from datamodules.studio.scenery import background, distractor, occluder, texture, value_noise
 from datamodules.studio.sprites import Body, Part, Sprite, affine, draw_sprite, sprite_to_part
-from datamodules.studio.staging import Difficulty, Thing, pose, set_scene
+from datamodules.studio.staging import Thing, pose, set_scene
 from pseudolabel.types import DataError, Tag
 
 TIME = np.arange(24.0)
@@ -75,7 +76,7 @@ def test_label_is_where_half_the_pixel_is_covered(blur: float) -> None:
     rng, tags = np.random.default_rng(0), [Tag("dog", "walking")]
     knobs = Difficulty(occlusion=0.0, distractors=0, absent=0.0)
     scene = set_scene(rng, tags, [78], frames=4, size=(64, 64), difficulty=knobs)
-    layer = _Layer(scene.things[0], scene)
+    layer = Layer(scene.things[0], scene)
     black, white = np.zeros((64, 64, 3), np.float32), np.full((64, 64, 3), 255, np.float32)
     sharp, masks = black.copy(), np.zeros((3, 64, 64), np.uint8)
     for frame, mask, shutter in zip((black, white, sharp), masks, (blur, blur, 0.0), strict=True):
@@ -232,3 +233,46 @@ def test_fixed_camera_stays_and_moving_one_moves() -> None:
 
     assert travel(camera=0.0) == 0.0
     assert travel(camera=1.0) > 0.0
+
+
+def test_idle_actors_and_camera_stand_still_while_distractors_move() -> None:
+    tags = [Tag("cat", "walking"), Tag("bird", "flying")]
+    knobs = Difficulty(absent=0.0, camera=0.0, distractors=0, occlusion=0.0)
+    scene = set_scene(np.random.default_rng(0), tags, [1, 2], frames=8, size=(48, 64), difficulty=knobs, idle=True)
+    for thing in scene.things:
+        np.testing.assert_array_equal(thing.world, np.broadcast_to(thing.world[:1], thing.world.shape))
+        assert np.ptp(thing.bend, axis=0).max() == 0
+    assert np.ptp(scene.view(1.0), axis=0).max() == 0
+    still = render_video(
+        [5],
+        tags,
+        [1, 2],
+        frames=8,
+        size=(48, 64),
+        annotated=[0, 7],
+        idle=True,
+        difficulty=Difficulty(distractors=0, noise=0.0, light=0.0),
+    )
+    assert {0, 1, 2} == set(np.unique(still.masks).tolist())
+    assert all((mask == still.masks[0]).all() for mask in still.masks)
+    assert np.ptp(still.frames.astype(int), axis=0).max() == 0
+    lively = render_video(
+        [5], tags, [1, 2], frames=8, size=(48, 64), annotated=[0, 7], difficulty=Difficulty(distractors=0, absent=0.0)
+    )
+    assert (lively.masks[0] != lively.masks[-1]).any()
+
+
+def test_shot_without_actors_has_an_empty_mask_and_something_that_moves() -> None:
+    for seed in range(3):
+        video = render_video(
+            [seed],
+            [],
+            [],
+            frames=8,
+            size=(48, 64),
+            annotated=[0],
+            difficulty=Difficulty(distractors=0, camera=0.0, noise=0.0, light=0.0, occlusion=0.0),
+        )
+        assert not video.masks.any()
+        moved = np.ptp(video.frames.astype(int), axis=0).max(axis=-1) > 10
+        assert 0.01 < moved.mean() < 0.9

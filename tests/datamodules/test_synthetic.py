@@ -1,25 +1,32 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import yaml
 
 from datamodules import synthetic
-from datamodules.a2d import A2D_VALID_IDS, A2DSource, read_mask
+from datamodules.a2d import A2D_VALID_IDS, A2DSource, a2d_label_space, read_mask
 from datamodules.rendering import render_video
-from datamodules.studio.casting import DEFAULT_PAIRS, Options
-from datamodules.studio.staging import Difficulty
+from datamodules.studio.casting import DEFAULT_PAIRS, SPLITS, Options
+from datamodules.studio.difficulty import Difficulty
+from datamodules.studio.folders import folder_name
 from datamodules.synthetic import SyntheticSource, generate, write_mask
 from datamodules.video import VideoReader
-from pseudolabel.types import DataError
+from pseudolabel.types import DataError, Tag
 
 TINY: dict[str, Any] = {"train_videos": 5, "test_videos": 2, "frames": 6, "size": (32, 48), "annotated": 3}
+
+READER_OPTIONS = ("actions", "val_videos", "split_seed")
+"""Options of the source that the files do not depend on."""
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +194,128 @@ def test_folder_that_appears_meanwhile_is_kept(folder: Path, tmp_path: Path, mon
         (tmp_path / folder.name).rename(folder)
 
 
+DEMO_PAIRS = [
+    "ball-jumping",
+    "ball-rolling",
+    "bird-flying",
+    "bird-none",
+    "bird-walking",
+    "cat-jumping",
+    "cat-rolling",
+    "cat-walking",
+    "dog-none",
+    "dog-rolling",
+    "dog-walking",
+]
+
+
+def test_new_options_at_their_defaults_do_not_move_old_folders() -> None:
+    """The hash is that of the demo data as it was written before shots, idle and irrelevant existed."""
+    options = Options.build(400, 60, 16, (96, 128), 4, DEMO_PAIRS, 0, {"camera": 0.25, "distractors": 2})
+    assert folder_name(options.fingerprint) == "4dedc36c51"
+    assert not {"shots", "idle", "irrelevant", "actions"} & options.fingerprint.keys()
+    names = {folder_name(options.fingerprint)}
+    for changed in ({"shots": 2}, {"idle": 0.5}, {"shots": 2, "irrelevant": 0.5}):
+        names.add(folder_name(replace(options, **changed).fingerprint))  # type: ignore[arg-type]
+    assert len(names) == 4
+
+
+def test_demo_configuration_keeps_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(synthetic, "write_once", lambda _, fingerprint, *__, **___: asked.append(fingerprint))
+    source = yaml.safe_load(Path("configs/data/synthetic.yaml").read_text())["source"]
+    generate(tmp_path, **{k: v for k, v in source.items() if k not in ("root", "workers", *READER_OPTIONS)})
+    assert folder_name(asked[0]) == "4dedc36c51"
+
+
+def test_pictures_of_one_shot_are_what_they_always_were() -> None:
+    """Sums of a video rendered before shots existed."""
+    video = render_video([0, 0, 0], [Tag("cat", "walking")], [68], frames=2, size=(32, 48), annotated=[0])
+    assert hashlib.sha256(video.masks.tobytes()).hexdigest()[:10] == "2b14023a48"
+    assert video.frames.mean() == pytest.approx(125.399, abs=0.5)
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> tuple[SyntheticSource, Options]:
+    knobs: dict[str, Any] = {"shots": 4, "idle": 0.4, "irrelevant": 0.3}
+    calm = {"several": 0.6, "absent": 0.0, "camera": 0.0, "noise": 0.0, "light": 0.0, "distractors": 0}
+    root = tmp_path_factory.mktemp("shots")
+    source = SyntheticSource(root, **TINY, **knobs, **calm, actions=False, val_videos=1, workers=1)
+    return source, Options.build(5, 2, 6, (32, 48), 3, None, 0, calm, **knobs)
+
+
+def test_shots_follow_each_other_in_clip_and_masks(shots: tuple[SyntheticSource, Options]) -> None:
+    source, options = shots
+    plans = {plan.name: plan for plan in options.videos()}
+    assert {kind for plan in plans.values() for kind in plan.shots} == {"moving", "idle", "irrelevant"}
+    for record in source.records:
+        plan = plans[record.name]
+        assert set(record.tags) == {Tag(tag.actor) for tag in plan.tags}
+        assert record.annotated == tuple(6 * shot + index for shot in range(4) for index in (1, 3, 5))
+        for shot, kind in enumerate(plan.shots):
+            masks = [source.mask(record, 6 * shot + index) for index in (1, 3, 5)]
+            seen = set(np.unique(np.stack([mask for mask in masks if mask is not None])).tolist())
+            wanted = set() if kind == "irrelevant" else {source.label_space.index(tag) for tag in record.tags}
+            assert seen - {0} == wanted
+    record = source.records[0]
+    frames = VideoReader(record.path).read(range(24)).astype(float)
+    steps = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
+    inside = np.delete(steps, [5, 11, 17])
+    assert steps[[5, 11, 17]].min() > 1.5 * inside.max()
+
+
+def test_frames_of_a_shot_are_those_of_its_masks(shots: tuple[SyntheticSource, Options]) -> None:
+    """The clip's frames of shot 2 are the pictures that belong to shot 2's masks."""
+    source, options = shots
+    plan = next(plan for plan in options.videos() if plan.shots[2] == "moving")
+    record = next(record for record in source.records if record.name == plan.name)
+    space = a2d_label_space()
+    split = SPLITS.index(plan.split)
+    rendered = render_video(
+        [0, split, plan.number, 0, 2],
+        plan.tags,
+        [space.raw_ids[space.index(tag)] for tag in plan.tags],
+        frames=6,
+        size=(32, 48),
+        annotated=options.annotated_frames,
+        difficulty=options.difficulty,
+    )
+    decoded = VideoReader(record.path).read(range(12, 18)).astype(float)
+    assert np.abs(decoded - rendered.frames).mean() < 12
+    mask = source.mask(record, 15)
+    assert mask is not None
+    ids = {space.raw_ids[space.index(tag)]: source.label_space.index(Tag(tag.actor)) for tag in plan.tags}
+    np.testing.assert_array_equal(mask, np.vectorize(lambda raw: ids.get(raw, 0))(rendered.masks[3]))
+
+
+def test_shares_of_idle_and_irrelevant_shots_and_never_all_irrelevant() -> None:
+    options = Options.build(200, 0, 6, (32, 48), 3, None, 0, {}, shots=5, idle=0.25, irrelevant=0.4)
+    kinds = [plan.shots for plan in options.videos()]
+    counted = Counter(kind for plan in kinds for kind in plan)
+    assert counted["idle"] / 1000 == pytest.approx(0.25, abs=0.04)
+    assert counted["irrelevant"] / 1000 == pytest.approx(0.4, abs=0.04)
+    assert all(set(plan) != {"irrelevant"} for plan in kinds)
+    every = Options.build(50, 0, 6, (32, 48), 3, None, 0, {}, shots=2, irrelevant=1.0)
+    assert all(sorted(plan.shots) == ["irrelevant", "moving"] for plan in every.videos())
+
+
+def test_plain_classes_read_the_same_files(folder: Path) -> None:
+    pairs = SyntheticSource(folder.parent, **TINY, several=0.6, val_videos=1, workers=1)
+    plain = SyntheticSource(folder.parent, **TINY, several=0.6, val_videos=1, workers=1, actions=False)
+    assert plain.root == pairs.root
+    assert plain.label_space.names == ("background", "ball", "bird", "cat", "dog")
+    assert not plain.label_space.has_actions
+    by_name = {record.name: record for record in plain.records}
+    for record in pairs.records:
+        twin = by_name[record.name]
+        assert set(twin.tags) == {Tag(tag.actor) for tag in record.tags}
+        assert len(twin.tags) == len(set(twin.tags))
+        labels, actors = pairs.mask(record, 1), plain.mask(twin, 1)
+        assert labels is not None and actors is not None
+        names = [plain.label_space.names[value] for value in actors.ravel()]
+        assert names == [pairs.label_space.names[value].partition("-")[0] for value in labels.ravel()]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -200,6 +329,10 @@ def test_folder_that_appears_meanwhile_is_kept(folder: Path, tmp_path: Path, mon
         ({"seed": -1}, "seed must be at least 0"),
         ({"noise": -1.0}, "at least 0, got -1.0"),
         ({"noise": "much"}, "at least 0, got 'much'"),
+        ({"shots": 0}, "at least one shot"),
+        ({"idle": 1.2}, "at most 1 together, got 1.2 and 0.0"),
+        ({"shots": 2, "idle": 0.7, "irrelevant": 0.7}, "shares of the shots"),
+        ({"irrelevant": 0.2}, "needs videos of several shots"),
         ({"min_area": 0.3, "max_area": 0.2}, "min_area <= max_area"),
     ],
 )

@@ -1,0 +1,61 @@
+"""How hard the synthetic videos are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pseudolabel.types import DataError, nearest_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difficulty:
+    """How hard the videos are.
+
+    Attributes:
+        several: share of videos with a second actor-action pair.
+        absent: share of videos in which the camera leaves the actors for a while.
+        occlusion: share of videos with a foreground occluder.
+        distractors: largest number of moving things that are no actor.
+        clutter: amount of shapes in the background, 0 = none.
+        camera: strength of pan, zoom and shake, 0 = fixed.
+        light: strength of illumination changes, 0 = constant.
+        blur: shutter time of the motion blur in frames, 0 = none.
+        noise: strength of sensor noise, 1 = sigma 1.5 to 7 grey levels.
+        min_area: smallest area of an actor as a share of the frame.
+        max_area: largest area of an actor as a share of the frame.
+    """
+
+    several: float = 0.25
+    absent: float = 0.15
+    occlusion: float = 0.4
+    distractors: int = 3
+    clutter: float = 1.0
+    camera: float = 1.0
+    light: float = 1.0
+    blur: float = 0.5
+    noise: float = 1.0
+    min_area: float = 0.1
+    max_area: float = 0.28
+
+    @classmethod
+    def from_options(cls, options: dict[str, Any]) -> Difficulty:
+        """Build from keyword arguments.
+
+        Raises:
+            DataError: an unknown option (names the nearest one), no number of at least 0, areas out of order.
+        """
+        known = [item.name for item in fields(cls)]
+        for name, value in options.items():
+            if name not in known:
+                raise DataError(
+                    f"Synthetic videos have no option '{name}'{nearest_name(name, known)} Known: {', '.join(known)}."
+                )
+            if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise DataError(f"Synthetic videos: option '{name}' must be a number of at least 0, got {value!r}.")
+        made = cls(**options)
+        if not 0 < made.min_area <= made.max_area <= 0.5:
+            raise DataError(
+                f"Synthetic videos: expected 0 < min_area <= max_area <= 0.5, got {made.min_area} and {made.max_area}."
+            )
+        return made
