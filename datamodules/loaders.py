@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sized
+from itertools import islice
 from typing import Any, cast
 
 import numpy as np
@@ -120,3 +122,91 @@ class EpochDataModule(pl.LightningDataModule):
                 "Use fewer trainer.devices or more validation videos."
             )
         return DataLoader(data, batch_size=self.val_batch_size, sampler=shard, num_workers=self.workers)
+
+
+class WholeBatchSampler(Sampler[int]):
+    """Deals items that are batches already out to the ranks: as many to each, every item at most once.
+
+    Args:
+        length: items in the data set; with fewer items than ranks, some are dealt out more than once.
+        seed: with ``epoch``, decides the order.
+        epoch: number of the epoch.
+        rank: this process.
+        world_size: number of processes; a step takes one item on each.
+    """
+
+    def __init__(self, length: int, *, seed: int = 0, epoch: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        self.steps = GlobalBatchSampler(length, world_size, seed=seed, epoch=epoch, rank=rank, world_size=world_size)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[int]:
+        return (item for (item,) in self.steps)
+
+
+class AheadLoader:
+    """Shows every batch ``lag`` steps before its turn, so that labels can be made for it (callbacks/online_labels.py).
+
+    Step k gives batch k as a new dict with one more key, ``"ahead"``: the list of batches seen for the first time,
+    which are batches 0..lag at the first step, batch k + lag at each later one, and none during the last ``lag``.
+
+    Args:
+        loader: gives dicts; iterated anew in every epoch.
+        lag: steps between the first sight of a batch and its turn, >= 0. ``lag + 1`` batches are held in memory.
+
+    Raises:
+        DataError: ``lag`` is negative.
+    """
+
+    def __init__(self, loader: DataLoader[Any], lag: int) -> None:
+        if lag < 0:
+            raise DataError(f"lag={lag}: labels cannot be made after their batch has had its turn. Use 0 or more.")
+        self.loader, self.lag = loader, lag
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        batches = iter(self.loader)
+        waiting: deque[dict[str, Any]] = deque()
+        new = list(islice(batches, self.lag + 1))
+        waiting.extend(new)
+        while waiting:
+            yield {**waiting.popleft(), "ahead": new}
+            new = list(islice(batches, 1))
+            waiting.extend(new)
+
+
+class ShotDataModule(EpochDataModule):
+    """Training data whose items are whole batches (see datamodules/shot_batches.py), shown ``lag`` steps ahead.
+
+    Args:
+        train: epoch -> data set of batches.
+        val: epoch -> validation data set, or None.
+        lag: see :class:`AheadLoader`.
+        val_batch_size: as in :class:`EpochDataModule`.
+        workers: loader processes per rank.
+        seed: seed of the order.
+    """
+
+    def __init__(
+        self,
+        train: EpochDataset,
+        val: EpochDataset | None = None,
+        *,
+        lag: int,
+        val_batch_size: int | None = None,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(train, val, batch_size=1, val_batch_size=val_batch_size, workers=workers, seed=seed)
+        self.lag = lag
+
+    def train_dataloader(self) -> Any:
+        """Return the loader of the present epoch; a step takes one item on every rank."""
+        epoch, rank, world_size = self._place()
+        data = self._train(epoch)
+        length = len(cast(Sized, data))
+        sampler = WholeBatchSampler(length, seed=self.seed, epoch=epoch, rank=rank, world_size=world_size)
+        return AheadLoader(DataLoader(data, batch_size=None, sampler=sampler, num_workers=self.workers), self.lag)

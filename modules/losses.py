@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pseudolabel.types import VOID
@@ -39,6 +40,65 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
     return torch.mean(weights.to(per_image) * per_image)
 
 
+def class_weighted_cross_entropy(
+    logits: Tensor, labels: Tensor, class_weights: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy whose classes count by their weight (Tokmakov et al. 2016, Eq. 1 and Sec. 4.2).
+
+    ``-1/N sum_i v_l(i) log p_i^l(i)`` over the N labelled pixels of the whole batch, l(i) the label of pixel i; the
+    paper's Eq. 1 lacks the minus sign. It is not divided by the sum of the weights, as torch's own would be: in a batch
+    of one class, which every shot is, they would cancel out. A batch that is void everywhere gives 0.
+
+    Args:
+        logits: float (B, C, H, W).
+        labels: long (B, H, W), class ids, 255 = void.
+        class_weights: float (C,), >= 0 (see :func:`class_balance`).
+        weights: float (B,), >= 0, trust in each image; None = 1.
+
+    Returns:
+        Scalar tensor, >= 0.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    batch, classes, height, width = logits.shape
+    weights = logits.new_ones(batch) if weights is None else weights
+    if labels.shape != (batch, height, width) or class_weights.shape != (classes,) or weights.shape != (batch,):
+        raise ValueError(
+            f"logits (B, C, H, W) = {tuple(logits.shape)} need labels (B, H, W), class_weights (C,) and weights (B,), "
+            f"got {tuple(labels.shape)}, {tuple(class_weights.shape)} and {tuple(weights.shape)}."
+        )
+    losses = F.cross_entropy(
+        logits.float(), labels, weight=class_weights.float(), ignore_index=VOID, reduction="none"
+    )  # (B, H, W), each pixel's term times its label's weight
+    per_image = losses.sum(dim=(1, 2))
+    return (weights.to(per_image) * per_image).sum() / (labels != VOID).sum().clamp(min=1)
+
+
+def class_balance(counts: ArrayLike) -> Tensor:
+    """Return the weight of every class by its number of training samples (Tokmakov et al. 2016, Sec. 4.2).
+
+    ``min_j num_j / num_l`` for object class l, the minimum being over the object classes that have samples, and 1 for
+    background, whose weight the paper leaves open. A class without samples gets 1: no label will name it.
+
+    Args:
+        counts: (C,) samples per class, >= 0, background first (its count is not used).
+
+    Returns:
+        float32 (C,), in (0, 1].
+
+    Raises:
+        ValueError: no object class has samples, or a count is negative.
+    """
+    samples = torch.as_tensor(counts).float()
+    objects = samples[1:]
+    present = objects > 0
+    if samples.ndim != 1 or not bool(present.any()) or bool((objects < 0).any()):
+        raise ValueError(f"class_balance needs counts (C,) >= 0 with samples of some object class, got {samples}.")
+    weights = torch.where(present, objects[present].min() / objects.clamp(min=1), torch.ones_like(objects))
+    return torch.cat([weights.new_ones(1), weights])
+
+
 def poly_decay(step: int, total: int, power: float = 0.9) -> float:
     """Return the factor ``(1 - step / total) ** power`` on the learning rate (the "poly" policy of DeepLab).
 
@@ -53,3 +113,19 @@ def poly_decay(step: int, total: int, power: float = 0.9) -> float:
     if total < 1:
         raise ValueError(f"total must be >= 1 step, got {total}")
     return (1.0 - min(max(step, 0), total) / total) ** power
+
+
+def step_decay(step: int, size: int, gamma: float = 0.1) -> float:
+    """Return the factor ``gamma ** floor(step / size)`` on the learning rate (the "step" policy of Caffe).
+
+    Args:
+        step: optimiser steps taken, >= 0.
+        size: optimiser steps between two drops, >= 1; DeepLab-LargeFOV uses 2000.
+        gamma: factor of each drop.
+
+    Returns:
+        A factor in (0, 1] for gamma in (0, 1].
+    """
+    if size < 1:
+        raise ValueError(f"size must be >= 1 step, got {size}")
+    return float(gamma ** (max(step, 0) // size))

@@ -1,4 +1,4 @@
-"""Optimisers and the two learning-rate schedules in use."""
+"""Optimisers and the learning-rate schedules in use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from modules.losses import poly_decay
+from modules.losses import poly_decay, step_decay
 from pseudolabel.types import DataError
 
 
@@ -58,3 +58,14 @@ def poly(optimizer: torch.optim.Optimizer, span: Callable[[], tuple[int, int]], 
         return poly_decay(step - start, total, power)
 
     return LambdaLR(optimizer, factor)
+
+
+def step_down(optimizer: torch.optim.Optimizer, start: Callable[[], int], *, size: int, gamma: float) -> LambdaLR:
+    """Step schedule: the learning rate times ``gamma`` every ``size`` steps after ``start()`` (Tokmakov et al. 2016).
+
+    Raises:
+        DataError: ``size`` is below one step.
+    """
+    if size < 1:
+        raise DataError(f"step_size must be >= 1 optimiser step, got {size}. DeepLab-LargeFOV uses 2000.")
+    return LambdaLR(optimizer, lambda step: step_decay(step - start(), size, gamma))

@@ -1,4 +1,4 @@
-"""Stage 2: DeepLabv2 trained on pseudo-annotations, judged by the region integrity criterion."""
+"""DeepLab trained on pseudo-annotations (of rounds, or made per batch), judged by the region integrity criterion."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import torch
 from torchmetrics import SumMetric
 
 from modules.checkpoints import load_hyper_checkpoint
-from modules.losses import weighted_cross_entropy
+from modules.losses import class_weighted_cross_entropy, weighted_cross_entropy
 from modules.metrics import RegionIntegrity
 from modules.nets.backbones import create_backbone, freeze_batch_norm
-from modules.nets.deeplab import DeepLabV2
-from modules.optim import build_optimizer, poly
+from modules.nets.deeplab import DeepLabV2, FieldOfView
+from modules.nets.vgg import is_vgg
+from modules.optim import build_optimizer, poly, step_down
 from pseudolabel.refine import refine_labels
-from pseudolabel.types import FloatArray, LabelSpace, UInt8Array
+from pseudolabel.types import DataError, FloatArray, LabelSpace, UInt8Array
 
 
 class Segmenter(pl.LightningModule):
-    """DeepLabv2 on single frames (Chen et al. 2018; WS2 Sec. 5.2).
+    """DeepLab on single frames (Chen et al. 2018; WS2 Sec. 5.2; Tokmakov et al. 2016, Sec. 3.2).
 
     Args:
         label_space: :meth:`LabelSpace.to_dict`; the checkpoint knows its classes.
@@ -31,15 +32,22 @@ class Segmenter(pl.LightningModule):
         backbone_args: further arguments of the timm model.
         output_stride: stride of the feature map before the ASPP.
         rates: dilations of the ASPP.
+        head: ``"aspp"``, ``"large_fov"`` or ``"small_fov"`` (:class:`modules.nets.deeplab.FieldOfView`).
+        head_channels: channels of the latter two's fc6 and fc7; with a VGG, ``weights`` start these layers as well.
         mean: channel means of the input on the 0..1 scale; None = the backbone's.
         std: channel deviations; None = the backbone's.
         freeze_bn: keep batch-norm statistics and affine parameters as loaded (as DeepLab does).
         optimizer: ``"sgd"`` or ``"adamw"``.
         lr: base learning rate.
-        head_multiplier: factor of the classifier's learning rate.
+        head_multiplier: factor of the learning rate of the ASPP, or of the other heads' last layer.
         momentum: of SGD.
         weight_decay: L2 factor.
+        schedule: ``"poly"``, or ``"step"``: the rate times ``step_gamma`` every ``step_size`` steps.
         power: of the poly schedule.
+        step_size: optimiser steps between two drops of the step schedule.
+        step_gamma: factor of each drop.
+        class_weights: (C,) factor of each class in the loss (:func:`modules.losses.class_balance`); None = 1, and the
+            mean is taken per image, as WS2 has it, rather than over the pixels of the batch.
         refine: ``alpha``, ``beta`` and ``overlap`` of Algorithm 2, used for the criterion.
         ric_alpha: weight of RII in RIC (Eq. 3).
         max_side: longer side of the frames it was trained on; prediction resizes to it and back. None = any.
@@ -47,6 +55,7 @@ class Segmenter(pl.LightningModule):
 
     mean: torch.Tensor
     std: torch.Tensor
+    class_weights: torch.Tensor | None
 
     def __init__(
         self,
@@ -57,6 +66,8 @@ class Segmenter(pl.LightningModule):
         backbone_args: Mapping[str, Any] | None = None,
         output_stride: int = 8,
         rates: Sequence[int] = (6, 12, 18, 24),
+        head: str = "aspp",
+        head_channels: int = 1024,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         freeze_bn: bool = True,
@@ -65,7 +76,11 @@ class Segmenter(pl.LightningModule):
         head_multiplier: float = 10.0,
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
+        schedule: str = "poly",
         power: float = 0.9,
+        step_size: int = 2000,
+        step_gamma: float = 0.1,
+        class_weights: Sequence[float] | None = None,
         refine: Mapping[str, Any] | None = None,
         ric_alpha: float = 0.5,
         max_side: int | None = None,
@@ -76,12 +91,25 @@ class Segmenter(pl.LightningModule):
         body = create_backbone(
             backbone, weights=weights, output_stride=output_stride, args=backbone_args, mean=mean, std=std
         )
-        self.network = DeepLabV2(body, self.space.num_classes, rates=tuple(rates))
+        self.network = DeepLabV2(
+            body, self.space.num_classes, rates=tuple(rates), head=head, head_channels=head_channels
+        )
+        if weights is not None and is_vgg(backbone) and isinstance(self.network.head, FieldOfView):
+            self.network.head.load_vgg(weights)
+        if schedule not in ("poly", "step"):
+            raise DataError(f"Unknown schedule '{schedule}'. Expected 'poly' or 'step'.")
         if freeze_bn:
             freeze_batch_norm(self.network.backbone)
         preprocessing = body.preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1) * 255, persistent=False)
+        if class_weights is not None and len(class_weights) != self.space.num_classes:
+            raise DataError(
+                f"class_weights has {len(class_weights)} numbers for {self.space.num_classes} classes "
+                f"({', '.join(self.space.names)}). Give one per class, background first."
+            )
+        balance = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
+        self.register_buffer("class_weights", balance, persistent=False)
         self.refine_options = dict(refine or {})
         self.foreground = SumMetric()
         self.integrity = RegionIntegrity(self.space.num_classes, alpha=ric_alpha)
@@ -96,7 +124,10 @@ class Segmenter(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Return the weighted cross-entropy of one batch of crops."""
         logits = self(batch["image"])
-        loss = weighted_cross_entropy(logits.float(), batch["labels"], batch["weight"])
+        if self.class_weights is None:
+            loss = weighted_cross_entropy(logits.float(), batch["labels"], batch["weight"])
+        else:
+            loss = class_weighted_cross_entropy(logits, batch["labels"], self.class_weights, batch["weight"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(logits))
         return loss
 
@@ -129,7 +160,7 @@ class Segmenter(pl.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in scores.items()}, prog_bar=True)
 
     def start_schedule(self, start: int, steps: int) -> None:
-        """Begin a poly schedule of ``steps`` optimiser steps at global step ``start`` (a new version)."""
+        """Begin a schedule of ``steps`` optimiser steps at global step ``start`` (a new version)."""
         self.schedule_start, self.schedule_steps = start, max(1, steps)
 
     def on_fit_start(self) -> None:
@@ -138,7 +169,7 @@ class Segmenter(pl.LightningModule):
             freeze_batch_norm(self.network.backbone)
 
     def configure_optimizers(self) -> Any:
-        """SGD with the poly schedule; the head learns ``head_multiplier`` times faster (DeepLab's convention)."""
+        """SGD with the schedule; what is new learns ``head_multiplier`` times faster (DeepLab's convention)."""
         options = self.hparams
         optimizer = build_optimizer(
             self.network.parameter_groups(options["lr"], head_multiplier=options["head_multiplier"]),
@@ -147,7 +178,12 @@ class Segmenter(pl.LightningModule):
             weight_decay=options["weight_decay"],
             momentum=options["momentum"],
         )
-        schedule = poly(optimizer, lambda: (self.schedule_start, self.schedule_steps), power=options["power"])
+        if options["schedule"] == "step":
+            schedule = step_down(
+                optimizer, lambda: self.schedule_start, size=options["step_size"], gamma=options["step_gamma"]
+            )
+        else:
+            schedule = poly(optimizer, lambda: (self.schedule_start, self.schedule_steps), power=options["power"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

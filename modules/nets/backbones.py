@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from modules.nets.vgg import dilate_vgg, is_vgg
 from pseudolabel.types import DataError, nearest_name
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -113,7 +114,8 @@ def create_backbone(
         name: a timm architecture, e.g. ``resnet50``, ``mobilenetv2_100``, ``vgg16``.
         weights: local state dict, ``.safetensors``, ``.pth`` or ``.pt``; keys of the removed modules are ignored, all
             others must match.
-        output_stride: input pixels per feature cell; below 32 the last stages are dilated instead.
+        output_stride: input pixels per feature cell; below 32 the last stages are dilated instead. VGGs take 32, or 8
+            in DeepLab's form (:func:`modules.nets.vgg.dilate_vgg`).
         args: further arguments of the timm model, e.g. ``{"pad_type": "same"}`` or ``{"channels": [16, 32, 64, 128]}``.
         mean: per-channel mean of the input in [0, 1]; None = timm's for this architecture.
         std: per-channel standard deviation; None = timm's for this architecture.
@@ -155,7 +157,7 @@ def load_weights(module: nn.Module, path: str | Path, *, ignored: Iterable[str] 
         DataError: the file is missing, unreadable, or does not match the module.
     """
     path, prefixes = Path(path), tuple(ignored)
-    found = {key: value for key, value in _read_state_dict(path).items() if not key.startswith(prefixes)}
+    found = {key: value for key, value in read_state_dict(path).items() if not key.startswith(prefixes)}
     own = {key: value for key, value in module.state_dict().items() if not key.startswith(prefixes)}
     problems = {
         "missing": [key for key in own if key not in found and not key.endswith("num_batches_tracked")],
@@ -209,9 +211,11 @@ def _build(name: str, output_stride: int, args: dict[str, Any]) -> Any:
         raise DataError(f"Backbone '{name}': args must not contain {', '.join(reserved)}. Tagmask sets these itself.")
     if output_stride not in (2, 4, 8, 16, 32):
         raise DataError(f"Backbone '{name}': output_stride must be 2, 4, 8, 16 or 32, got {output_stride}.")
-    stride: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
+    dense_vgg = is_vgg(name) and output_stride == 8  # timm has no VGG below stride 32
+    stride: dict[str, Any] = {} if output_stride == 32 or dense_vgg else {"output_stride": output_stride}
     try:
-        return timm.create_model(name, pretrained=False, num_classes=0, **stride, **args)
+        body: Any = timm.create_model(name, pretrained=False, num_classes=0, **stride, **args)
+        return dilate_vgg(body) if dense_vgg else body
     except (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(
             f"Backbone '{name}' cannot be built with output_stride={output_stride} and args={args} "
@@ -266,7 +270,8 @@ def _parameters_behind(output: Tensor) -> Collection[int]:
     return used
 
 
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read the named tensors of a local file (see :func:`load_weights`); whatever is wrong is a :class:`DataError`."""
     if not path.is_file():
         raise DataError(
             f"Weights file '{path}' does not exist. Weights are never downloaded: give the path of a local "
