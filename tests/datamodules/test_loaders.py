@@ -4,10 +4,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from datamodules.datasets import TagFrames
-from datamodules.loaders import EpochDataModule, GlobalBatchSampler, ShardSampler
+from datamodules.loaders import (
+    AheadLoader,
+    EpochDataModule,
+    GlobalBatchSampler,
+    ShardSampler,
+    ShotDataModule,
+    WholeBatchSampler,
+)
 from pseudolabel.types import DataError
 from tests.datamodules.test_datasets import LABELS
 from tests.toys import Toy
@@ -104,3 +111,67 @@ def test_more_processes_than_validation_items_are_refused() -> None:
     assert len(list(module(2, rank=1, world_size=2).val_dataloader())) == 1
     with pytest.raises(DataError, match=r"1 items for 2 processes.*trainer\.devices"):
         module(1, world_size=2).val_dataloader()
+
+
+# --- batches that are items
+
+
+class Named(Dataset[dict[str, int]]):
+    """Item i of epoch e is {"number": 100 e + i}."""
+
+    def __init__(self, length: int, epoch: int = 0) -> None:
+        self.length, self.epoch = length, epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, item: int) -> dict[str, int]:
+        return {"number": 100 * self.epoch + item}
+
+
+def ahead_of(length: int, lag: int, *, workers: int = 0) -> list[tuple[int, list[int]]]:
+    loader = AheadLoader(DataLoader(Named(length), batch_size=None, num_workers=workers), lag)
+    assert len(loader) == length
+    once, again = ([(batch["number"], [b["number"] for b in batch["ahead"]]) for batch in loader] for _ in range(2))
+    assert once == again
+    return once
+
+
+def test_batches_are_shown_ahead() -> None:
+    assert ahead_of(4, 0) == [(0, [0]), (1, [1]), (2, [2]), (3, [3])]
+    assert ahead_of(5, 2) == [(0, [0, 1, 2]), (1, [3]), (2, [4]), (3, []), (4, [])]
+    assert ahead_of(2, 5) == [(0, [0, 1]), (1, [])]
+    assert ahead_of(0, 2) == []
+    assert ahead_of(5, 2, workers=2) == ahead_of(5, 2)
+    with pytest.raises(DataError, match="lag=-1"):
+        AheadLoader(DataLoader(Named(1)), -1)
+
+
+def test_what_is_shown_ahead_is_not_what_is_changed_in_its_turn() -> None:
+    loader = AheadLoader(DataLoader(Named(3), batch_size=None), 1)
+    for batch in loader:
+        batch["labels"] = 1
+        assert all("labels" not in other and "ahead" not in other for other in batch["ahead"])
+
+
+@pytest.mark.parametrize(("length", "world_size"), [(7, 1), (7, 2), (9, 3), (2, 3)])
+def test_whole_batches_are_dealt_evenly(length: int, world_size: int) -> None:
+    shares = [
+        list(WholeBatchSampler(length, seed=1, epoch=4, rank=rank, world_size=world_size)) for rank in range(world_size)
+    ]
+    assert {len(share) for share in shares} == {max(1, length // world_size)}
+    dealt = [item for share in shares for item in share]
+    assert set(dealt) <= set(range(length))
+    assert len(set(dealt)) == min(length, len(dealt))
+
+
+def test_the_shots_of_an_epoch() -> None:
+    def batches(epoch: int) -> list[int]:
+        data = ShotDataModule(lambda e: Named(6, e), lag=2, seed=3)
+        data.trainer = SimpleNamespace(current_epoch=epoch, global_rank=0, world_size=1)  # type: ignore[assignment]
+        found = list(data.train_dataloader())
+        assert [len(batch["ahead"]) for batch in found] == [3, 1, 1, 1, 0, 0]
+        return [batch["number"] for batch in found]
+
+    assert sorted(batches(1)) == list(range(100, 106)) and sorted(batches(2)) == list(range(200, 206))
+    assert [number - 100 for number in batches(1)] != [number - 200 for number in batches(2)]

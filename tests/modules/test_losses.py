@@ -2,11 +2,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from modules.losses import poly_decay, weighted_cross_entropy
+from modules.losses import (
+    class_balance,
+    class_weighted_cross_entropy,
+    poly_decay,
+    step_decay,
+    weighted_cross_entropy,
+)
 
 torch.set_num_threads(1)
 
@@ -64,3 +71,55 @@ def test_poly_decay() -> None:
     assert poly_decay(100, 100) == poly_decay(130, 100) == 0.0
     with pytest.raises(ValueError, match="total"):
         poly_decay(0, 0)
+
+
+# --- Tokmakov et al. 2016, Eq. 1
+
+
+def test_tokmakov_equation_1_by_hand() -> None:
+    logits = torch.zeros(2, 2, 1, 2)
+    logits[0, 1, 0, 0] = math.log(3.0)  # p = (1/4, 3/4)
+    labels = torch.tensor([[[1, 0]], [[0, 255]]])
+    terms = 0.5 * math.log(4 / 3) + 1.0 * math.log(2) + 1.0 * math.log(2)
+    found = class_weighted_cross_entropy(logits, labels, torch.tensor([1.0, 0.5]))
+    assert found.item() == pytest.approx(terms / 3, rel=1e-6)
+    trusted = 3.0 * (0.5 * math.log(4 / 3) + math.log(2)) + 0.25 * math.log(2)
+    found = class_weighted_cross_entropy(logits, labels, torch.tensor([1.0, 0.5]), torch.tensor([3.0, 0.25]))
+    assert found.item() == pytest.approx(trusted / 3, rel=1e-6)
+
+
+def test_class_weights_do_not_cancel_out_in_a_batch_of_one_class() -> None:
+    logits, labels = torch.randn(2, 3, 4, 4), torch.full((2, 4, 4), 2)
+    plain = F.cross_entropy(logits, labels)
+    torch.testing.assert_close(class_weighted_cross_entropy(logits, labels, torch.tensor([1, 1, 0.2])), 0.2 * plain)
+    torch.testing.assert_close(class_weighted_cross_entropy(logits, labels, torch.ones(3)), plain)
+
+
+def test_a_batch_of_void_gives_no_loss_and_no_gradient() -> None:
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = class_weighted_cross_entropy(logits, torch.full((2, 4, 4), 255), torch.ones(3))
+    loss.backward()
+    assert loss.item() == 0 and not logits.grad.any()
+
+
+@pytest.mark.parametrize(("labels", "classes", "weights"), [((2, 4, 5), 3, 2), ((2, 4, 4), 2, 2), ((2, 4, 4), 3, 1)])
+def test_class_weighted_loss_refuses_shapes_that_do_not_fit(labels: tuple, classes: int, weights: int) -> None:
+    target = torch.zeros(labels, dtype=torch.long)
+    with pytest.raises(ValueError, match="class_weights"):
+        class_weighted_cross_entropy(torch.zeros(2, 3, 4, 4), target, torch.ones(classes), torch.ones(weights))
+
+
+def test_class_balance() -> None:
+    assert class_balance(torch.tensor([90, 20, 50, 10])).tolist() == pytest.approx([1, 0.5, 0.2, 1])
+    assert class_balance(np.array([0, 8, 0, 4])).tolist() == pytest.approx([1, 0.5, 1, 1])
+    for counts in (torch.tensor([9, 0, 0]), torch.tensor([9, 2, -1]), torch.ones(2, 2), torch.tensor([1])):
+        with pytest.raises(ValueError, match="samples of some object class"):
+            class_balance(counts)
+
+
+def test_step_decay() -> None:
+    assert [step_decay(step, 3) for step in range(8)] == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01])
+    assert step_decay(-5, 3) == 1
+    assert step_decay(4000, 2000, gamma=0.5) == 0.25
+    with pytest.raises(ValueError, match="size"):
+        step_decay(1, 0)

@@ -11,11 +11,11 @@ from torch import nn
 
 from datamodules.datasets import PseudoFrames, PseudoVideos
 from datamodules.loaders import EpochDataModule
-from modules.checkpoints import save_weights
+from modules.checkpoints import read_checkpoint, save_weights
 from modules.segmenter import Segmenter
 from pseudolabel.refine import refine_labels
 from pseudolabel.superpixels import segment_superpixels
-from pseudolabel.types import VOID
+from pseudolabel.types import VOID, DataError
 from tests.toys import SPACE, Toy, draw_video, quiet_trainer, tiny_segmenter
 
 VAL = ["red0", "green1", "red2"]
@@ -160,3 +160,73 @@ def test_a_saved_segmenter_predicts_as_before_and_knows_its_classes(tmp_path: Pa
     frames = draw_video(0, "red")[0]
     assert np.array_equal(loaded.predict_scores(frames), module.predict_scores(frames))
     assert loaded.space == SPACE and loaded.max_side == 40
+
+
+def test_the_step_schedule_starts_where_it_is_told_to() -> None:
+    module = tiny_segmenter(lr=0.01, schedule="step", step_size=2, step_gamma=0.1)
+    configured = module.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    seen = []
+    for step in range(7):
+        if step == 5:
+            module.start_schedule(5, 10)
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert seen == pytest.approx([0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4, 0.01])
+
+
+def test_class_weights_weigh_the_loss() -> None:
+    module = tiny_segmenter(class_weights=[1, 0.25, 1]).eval()
+    plain = tiny_segmenter().eval()
+    plain.load_state_dict(module.state_dict())
+    batch: dict[str, Any] = {
+        "image": torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8),
+        "labels": torch.ones(2, 32, 32, dtype=torch.long),
+        "weight": torch.tensor([1.0, 0.5]),
+    }
+    weighted, full = (float(network.training_step(batch, 0).detach()) for network in (module, plain))
+    assert weighted == pytest.approx(0.25 * full, rel=1e-4)
+
+
+@pytest.mark.parametrize("head", ["large_fov", "small_fov"])
+def test_a_segmenter_with_vggs_head_is_kept_whole(tmp_path: Path, head: str) -> None:
+    module = tiny_segmenter(head=head, head_channels=8, class_weights=[1, 1, 0.5], schedule="step").eval()
+    save_weights(module, tmp_path / "best.ckpt")
+    loaded = Segmenter.load(tmp_path / "best.ckpt")
+    frames = draw_video(0, "red")[0]
+    assert np.array_equal(loaded.predict_scores(frames), module.predict_scores(frames))
+    assert loaded.class_weights is not None and loaded.class_weights.tolist() == [1, 1, 0.5]
+
+
+def test_a_checkpoint_from_before_there_were_other_heads_loads(tmp_path: Path) -> None:
+    module = tiny_segmenter().eval()
+    save_weights(module, tmp_path / "new.ckpt")
+    state = read_checkpoint(tmp_path / "new.ckpt")
+    new = ("head", "head_channels", "schedule", "step_size", "step_gamma", "class_weights")
+    state["hyper_parameters"] = {key: value for key, value in state["hyper_parameters"].items() if key not in new}
+    torch.save(state, tmp_path / "old.ckpt")
+    assert all("aspp" in key or "backbone" in key for key in state["state_dict"] if key.startswith("network."))
+    frames = draw_video(0, "red")[0]
+    assert np.array_equal(Segmenter.load(tmp_path / "old.ckpt").predict_scores(frames), module.predict_scores(frames))
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(DataError, match="Unknown schedule 'cosine'"):
+        tiny_segmenter(schedule="cosine")
+    with pytest.raises(DataError, match=r"2 numbers for 3 classes \(background, red, green\)"):
+        tiny_segmenter(class_weights=[1, 1])
+    with pytest.raises(DataError, match="step_size must be >= 1"):
+        tiny_segmenter(schedule="step", step_size=0).configure_optimizers()
+
+
+def test_vggs_weights_start_backbone_and_head(tmp_path: Path) -> None:
+    import timm
+
+    model = timm.create_model("vgg11", pretrained=False, num_classes=3, mlp_ratio=1 / 512)  # fc1 of 8 channels
+    torch.save(model.state_dict(), tmp_path / "vgg.pth")
+    module = tiny_segmenter(
+        backbone="vgg11", backbone_args=None, weights=str(tmp_path / "vgg.pth"), head="large_fov", head_channels=4
+    )
+    assert torch.equal(module.network.backbone.body.features[0].weight, model.features[0].weight)
+    assert torch.equal(module.network.head.fc6.weight, model.pre_logits.fc1.weight[::2, :, ::3, ::3])

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from modules.nets.backbones import Backbone, Preprocessing, create_backbone, freeze_batch_norm
-from modules.nets.deeplab import ASPP, DeepLabV2
+from modules.nets.deeplab import ASPP, DeepLabV2, FieldOfView
+from pseudolabel.types import DataError
 
 
 class _Pooling(nn.Module):
@@ -122,3 +124,84 @@ def test_it_learns() -> None:
         losses.append(loss.item())
     assert losses[0] == pytest.approx(0.693, abs=0.15)
     assert losses[-1] < 0.6 * losses[0]
+
+
+# --- heads that are VGG's fully connected layers
+
+
+@pytest.mark.parametrize(
+    ("head", "taps"),
+    [("large_fov", [-12, 0, 12]), ("small_fov", [-6, -2, 2, 6])],
+)
+def test_fields_of_view(head: str, taps: list[int]) -> None:
+    # 25 x 25 and 13 x 13 cells: what 7 x 7 and 4 x 4 cells of the undilated network span at stride 8.
+    network = _pooling_network(head=head, head_channels=4).eval()
+    for layer in (network.head.fc6, network.head.fc7, network.head.fc8):
+        nn.init.ones_(layer.weight)
+    features = torch.rand(1, 3, 31, 33).requires_grad_()
+    logits = network.head(features)
+    assert logits.shape == (1, 2, 31, 33)
+    logits[0, 1, 15, 16].backward()
+    seen = [(row - 15, column - 16) for row, column in features.grad[0].sum(0).nonzero().tolist()]
+    assert seen == [(row, column) for row in taps for column in taps]
+
+
+@pytest.mark.parametrize(("head", "kernel"), [("large_fov", 3), ("small_fov", 4)])
+def test_parameters_of_the_heads(head: str, kernel: int) -> None:
+    layers = _pooling_network(head=head).head
+    assert layers.fc6.weight.shape == (1024, 3, kernel, kernel)
+    assert layers.fc7.weight.shape == (1024, 1024, 1, 1)
+    assert layers.fc8.weight.shape == (2, 1024, 1, 1)
+    assert layers.fc8.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert _pooling_network(head=head, head_channels=7).head.fc7.weight.shape == (7, 7, 1, 1)
+
+
+def test_dropout_is_between_the_layers_in_training_alone() -> None:
+    head = FieldOfView(2, 2, kernel_size=3, dilation=12, channels=64)
+    features = torch.rand(1, 2, 5, 5)
+    assert not torch.equal(head(features), head(features))
+    assert torch.equal(head.eval()(features), head(features))
+    by_hand = head.fc8(head.fc7(head.fc6(features).relu()).relu())
+    torch.testing.assert_close(head(features), by_hand)
+
+
+def test_a_field_of_view_that_would_change_the_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="dilation 3 with kernel_size 4"):
+        FieldOfView(2, 2, kernel_size=4, dilation=3)
+    with pytest.raises(DataError, match="Unknown head 'larg_fov'; did you mean 'large_fov'"):
+        _pooling_network(head="larg_fov")
+
+
+@pytest.mark.parametrize("head", ["large_fov", "small_fov"])
+def test_only_the_last_layer_of_these_heads_learns_faster(head: str) -> None:
+    backbone = create_backbone("resnet18", args={"channels": [4, 4, 8, 8]})
+    network = DeepLabV2(backbone, 3, head=head, head_channels=6)
+    slow, fast = network.parameter_groups(0.001, head_multiplier=10)
+    assert (slow["lr"], fast["lr"]) == (0.001, pytest.approx(0.01))
+    assert {id(item) for item in fast["params"]} == {id(item) for item in network.head.fc8.parameters()}
+    assert len(slow["params"]) + len(fast["params"]) == len(list(network.parameters()))
+
+
+def test_hidden_layers_start_from_vggs(tmp_path: Path) -> None:
+    head = FieldOfView(3, 2, kernel_size=3, dilation=12, channels=4)
+    first, second = torch.randn(8, 6, 7, 7), torch.randn(8, 8, 1, 1)
+    state = {"pre_logits.fc1.weight": first, "pre_logits.fc1.bias": torch.arange(8.0)}
+    torch.save(
+        {**state, "pre_logits.fc2.weight": second, "pre_logits.fc2.bias": -torch.arange(8.0)}, tmp_path / "v.pth"
+    )
+    last = head.fc8.weight.clone()
+    head.load_vgg(tmp_path / "v.pth")
+    assert torch.equal(head.fc6.weight, first[::2, ::2, ::3, ::3])
+    assert torch.equal(head.fc7.weight, second[::2, ::2])
+    assert head.fc6.bias.tolist() == [0, 2, 4, 6] and head.fc7.bias.tolist() == [0, -2, -4, -6]
+    assert torch.equal(head.fc8.weight, last)
+    with pytest.raises(DataError, match="Use at most 6 head channels"):
+        FieldOfView(3, 2, kernel_size=3, dilation=12, channels=9).load_vgg(tmp_path / "v.pth")
+
+
+def test_weights_of_features_alone_leave_the_head_as_it_is(tmp_path: Path) -> None:
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "features.pth")
+    head = FieldOfView(3, 2, kernel_size=3, dilation=12, channels=4)
+    before = head.fc6.weight.clone()
+    head.load_vgg(tmp_path / "features.pth")
+    assert torch.equal(head.fc6.weight, before)
