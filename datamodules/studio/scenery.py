@@ -164,9 +164,18 @@ def _plant(rng: np.random.Generator) -> Body:
     return Body(tuple(parts), tuple((part.name, float(rng.uniform(0, 6.28))) for part in parts[1:]))
 
 
+DISTRACTORS: dict[str, Callable[[np.random.Generator], Body]] = {
+    "stone": _blob,
+    "plate": _disc,
+    "box": _box,
+    "plant": _plant,
+}
+"""Name -> maker of a thing that is no actor, about 1 across."""
+
+
 def distractor(rng: np.random.Generator) -> Body:
-    """Return a thing that may move like an actor but is none: blob, disc, box or plant, about 1 across."""
-    kinds: tuple[Callable[[np.random.Generator], Body], ...] = (_blob, _disc, _box, _plant)
+    """Return a thing that may move like an actor but is none: one of :data:`DISTRACTORS`."""
+    kinds = tuple(DISTRACTORS.values())
     return kinds[rng.integers(len(kinds))](rng)
 
 
