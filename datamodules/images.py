@@ -235,10 +235,10 @@ class ImageSource:
     def _tell(self, table: Path, exclude: Sequence[str]) -> None:
         """List how many images were left out, or stop where none is left."""
         if self.num_without_class:
-            reason = f"{self.num_without_class} images show none of {', '.join(map(str, self.common))}: left out"
+            reason = f"images that show none of {', '.join(map(str, self.common))}: {self.num_without_class} left out"
             self.skipped.append((str(table), reason))
         if self.num_excluded:
-            reason = f"{self.num_excluded} images show one of {', '.join(exclude)}: left out"
+            reason = f"images that show one of {', '.join(exclude)}: {self.num_excluded} left out"
             self.skipped.append((str(table), reason))
         if not self.records:
             raise DataError(
