@@ -43,8 +43,9 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     run = RunFolder(Path(cfg.run_dir), cfg)
     workspace = Workspace(cfg, run.path)
-    stages = RECIPES[cfg.recipe](cfg, run, workspace, wandb_logger(cfg))
-    return close(cfg, run, stages, seconds=time.monotonic() - began)
+    recipe = RECIPES[cfg.recipe]
+    stages = recipe.run(cfg, run, workspace, wandb_logger(cfg))
+    return close(cfg, run, recipe, stages, seconds=time.monotonic() - began)
 
 
 def main(arguments: list[str]) -> int:

@@ -244,3 +244,42 @@ class PseudoVideos(Dataset[Sample]):
             "superpixels": torch.from_numpy(slic[positions]),
             "labels": torch.from_numpy(labels),
         }
+
+
+class TrueFrames(Dataset[Sample]):
+    """Crops of pictures with their true masks, for the supervised twin alone.
+
+    Args:
+        pairs: give an image uint8 (H, W, 3) and its mask uint8 (H, W), class ids, 255 = void, when called.
+        crop: side of the crops in pixels.
+        seed: seed of the augmentation.
+        epoch: number of the epoch.
+        scales: random scaling before the crop.
+        jitter: strength of the colour jitter.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Callable[[], tuple[UInt8Array, UInt8Array]]],
+        *,
+        crop: int,
+        scales: tuple[float, float] = (1.0, 1.0),
+        jitter: float = 0.0,
+        seed: int = 0,
+        epoch: int = 0,
+    ) -> None:
+        self.pairs, self.crop, self.scales, self.jitter = pairs, crop, scales, jitter
+        self.seed, self.epoch = seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, item: int) -> Sample:
+        image, mask = self.pairs[item]()
+        rng = np.random.default_rng((self.seed, self.epoch, item))
+        image, mask = crop_and_pad(image, mask, self.crop, rng, scales=self.scales)
+        return {
+            "image": to_channels_first(jitter_colour(image, rng, strength=self.jitter)),
+            "labels": torch.from_numpy(mask.astype(np.int64)),
+            "weight": np.float32(1),
+        }

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from datamodules.frame_cache import FrameCache
+from datamodules.images import ImageSource
 from datamodules.records import VideoRecord
+from datamodules.transforms import fit_longest_side, resize
 from modules.distributed import gather_lists, own_share
 from modules.metrics import SegmentationScores, SequenceJaccard
 from modules.segmenter import Segmenter
 from pseudolabel.align import align_actions
 from pseudolabel.store import Index, PAStore
+from pseudolabel.types import LabelSpace, UInt8Array
 from recipes.workspace import Workspace
 
 FRAMES_AT_ONCE = 32
@@ -24,10 +27,10 @@ FRAMES_AT_ONCE = 32
 class ScoreBoard:
     """Both families of scores at once: confusion-matrix scores of the label space, and J over sequences."""
 
-    def __init__(self, workspace: Workspace, records: Sequence[VideoRecord]) -> None:
-        self.scores = SegmentationScores(workspace.space, sync_on_compute=False)
-        self.jaccard = SequenceJaccard(max(1, len(records)), sync_on_compute=False)
-        self.numbers = {record.name: number for number, record in enumerate(records)}
+    def __init__(self, space: LabelSpace, names: Sequence[str]) -> None:
+        self.scores = SegmentationScores(space, sync_on_compute=False)
+        self.jaccard = SequenceJaccard(max(1, len(names)), sync_on_compute=False)
+        self.numbers = {name: number for number, name in enumerate(names)}
         self.frames = 0
 
     def add(self, video: str, predicted: Any, truth: Any) -> None:
@@ -55,7 +58,7 @@ class ScoreBoard:
 def score_version(workspace: Workspace, store: PAStore, version: int, rows: Index) -> dict[str, float]:
     """Score the pseudo-annotations of ``rows`` where true masks exist (Table 2)."""
     names = sorted({row.video for row in rows})
-    board = ScoreBoard(workspace, [workspace.by_name[name] for name in names])
+    board = ScoreBoard(workspace.space, names)
     for row in rows:
         labels = store.read(version, row.video, row.frame)
         truth = workspace.truth(workspace.by_name[row.video], row.frame, labels.shape)  # type: ignore[arg-type]
@@ -75,7 +78,7 @@ def score_segmenter(
         records: videos with true masks; others are passed over.
         radius: neighbouring frames on each side that vote on the action; 0 = no alignment.
     """
-    board = ScoreBoard(workspace, records)
+    board = ScoreBoard(workspace.space, [record.name for record in records])
     for record in own_share([record for record in records if record.annotated]):
         for frame, labels in _predict_annotated(segmenter, workspace.cache, record, radius):
             truth = workspace.truth(record, frame, labels.shape)
@@ -83,6 +86,63 @@ def score_segmenter(
                 board.add(record.name, labels, truth)
     board.merge_ranks()
     return board.results()
+
+
+def score_masks(
+    workspace: Workspace, records: Sequence[VideoRecord], masks: Callable[[VideoRecord], UInt8Array]
+) -> dict[str, float]:
+    """Score given labels of whole videos, such as their motion segments, on the annotated frames.
+
+    Args:
+        workspace: the data.
+        records: videos with true masks; others are passed over.
+        masks: a video -> uint8 (T, H, W) class ids of all its frames.
+    """
+    board = ScoreBoard(workspace.space, [record.name for record in records])
+    for record in own_share([record for record in records if record.annotated]):
+        labels = masks(record)
+        for frame in record.annotated:
+            if frame < len(labels):
+                truth = workspace.truth(record, frame, labels.shape[1:])
+                if truth is not None:
+                    board.add(record.name, labels[frame], truth)
+    board.merge_ranks()
+    return board.results()
+
+
+def score_images(
+    segmenter: Segmenter, source: ImageSource, split: str, *, max_side: int | None
+) -> dict[str, float | dict[str, float]]:
+    """Score a segmenter on still images, over the classes that they have in common with it (SPEC M11).
+
+    Scores of classes that the images do not have are left out of the decision; ``classes`` has the IoU of each.
+
+    Args:
+        segmenter: the model.
+        source: tagged images with true masks.
+        split: which of them.
+        max_side: longer side of the images in pixels; None = as they are.
+    """
+    space = segmenter.space
+    common = np.flatnonzero(space.allowed(source.common))
+    records = source.select(split)
+    board = ScoreBoard(space, [record.name for record in records])
+    for record in own_share(records):
+        truth = source.mask(record)
+        if truth is None:
+            continue
+        image = source.image(record)
+        size = fit_longest_side(image.shape[:2], max_side)
+        scores = segmenter.predict_scores(resize(image, size)[None])[0, common]  # (C', h, w)
+        labels = common[scores.argmax(0)].astype(np.uint8)
+        board.add(record.name, resize(labels, truth.shape, nearest=True), truth)
+    board.merge_ranks()
+    found = board.results()
+    if not found:
+        return {}
+    each = board.scores.iou_per_class()
+    shown = {str(name): round(float(iou), 5) for name, iou in zip(space.names, each, strict=True) if not iou.isnan()}
+    return {**found, "classes": shown}
 
 
 def _predict_annotated(

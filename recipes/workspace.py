@@ -123,6 +123,11 @@ class Workspace:
             return None
         return None if mask is None else resize(mask, size, nearest=True)
 
+    def list_skipped(self, name: str, reason: str) -> None:
+        """Add something that cannot be used to ``skipped.csv``, once."""
+        if (name, reason) not in _read_skipped(self._skipped_file):
+            _list_skipped(self._skipped_file, name, reason)
+
     def tag_labels(self, records: Sequence[VideoRecord], classes: Sequence[str], *, of: str) -> FloatArray:
         """float32 (len(records), len(classes)): the ``actor`` or ``action`` tags of each video."""
         table = np.zeros((len(records), len(classes)), np.float32)

@@ -31,9 +31,10 @@ from pseudolabel.annotate import annotate
 from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, SlicRefiner
 from pseudolabel.store import Index, PAStore
 from pseudolabel.types import Annotation, Clip, DataError, FloatArray
-from recipes.engine import build_trainer, fit_encoder, keep_last
+from recipes.engine import build_trainer, fit_encoder
 from recipes.run_folder import RunFolder
 from recipes.scoring import score_segmenter, score_version
+from recipes.twin import fit_twin
 from recipes.wise_selection import WiseSelector
 from recipes.workspace import Workspace
 
@@ -265,26 +266,18 @@ class WS2:
         if not truth.versions() or not self.workspace.split_index(truth.index(0), validation=False):
             return {}
         options = self.options.segmenter
-        segmenter = self._new_segmenter()
-        data = EpochDataModule(
-            lambda epoch: self.workspace.pseudo_frames(truth, 0, options, seed=self.cfg.seed, epoch=epoch),
-            batch_size=options.batch_size,
-            workers=self.cfg.workers_per_loader,
-            seed=self.cfg.seed,
-        )
-        per_epoch = max(1, len(data._train(0)) // options.batch_size)  # type: ignore[arg-type]
         versions = 1 if self.options.rounds.reinit else len(self.run.state["segmenter"]["versions"])
         epochs = self.options.rounds.max_epochs * versions
-        segmenter.start_schedule(0, epochs * per_epoch)
-        trainer = build_trainer(
-            self.cfg, "twin", folder, max_epochs=epochs, callbacks=[keep_last(folder)], loggers=self.loggers
+        twin = fit_twin(
+            self.cfg,
+            folder,
+            self._new_segmenter(),
+            lambda epoch: self.workspace.pseudo_frames(truth, 0, options, seed=self.cfg.seed, epoch=epoch),
+            batch_size=options.batch_size,
+            epochs=epochs,
+            loggers=self.loggers,
         )
-        resume = folder / "last.ckpt"
-        trainer.fit(segmenter, data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
-        if trainer.is_global_zero:
-            save_weights(segmenter, folder / "best.ckpt")
-        barrier()
-        return {"epochs": epochs, **self._score_model(Segmenter.load(folder / "best.ckpt").to(self.device))}
+        return {"epochs": epochs, **self._score_model(twin.to(self.device))}
 
     # --- parts of stages
 

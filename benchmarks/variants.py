@@ -1,0 +1,93 @@
+"""Runs of one recipe that differ in a few settings, over several seeds, paired: what they share is done once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pseudolabel.types import DataError, nearest_name
+from recipes.run_folder import write_json
+from recipes.tables import percent
+from train import train
+
+Changes = Mapping[str, Any]
+"""Keys of the configuration and their values in one variant."""
+
+Shared = Callable[[Changes], dict[str, str]]
+"""From a variant's changes to the stages that are the same as the lead's: name -> their folder in the run folder."""
+
+
+def check_variants(names: Sequence[str], known: Mapping[str, Changes]) -> None:
+    """Raise :class:`DataError` for a variant that is not known."""
+    for name in names:
+        if name not in known:
+            raise DataError(f"Unknown variant '{name}'{nearest_name(name, known)} Known: {', '.join(known)}.")
+
+
+def run_variants(
+    cfg: DictConfig, variants: Mapping[str, Changes], *, lead: str, shared: Shared
+) -> Iterator[dict[str, Any]]:
+    """Run variants on seeds; of each seed the lead comes first and hands on what the others share with it.
+
+    Args:
+        cfg: a configuration with ``seeds`` and ``variants`` beside the keys of ``train.yaml``.
+        variants: every known one.
+        lead: runs first, if it is among those asked for.
+        shared: which stages a variant takes over.
+
+    Yields:
+        ``variant``, ``seed`` and the run's results.
+    """
+    check_variants(cfg.variants, variants)
+    for seed in cfg.seeds:
+        donor: Path | None = None
+        for name in sorted(cfg.variants, key=lambda variant: variant != lead):
+            run = settings_of(cfg, seed, name, variants[name])
+            folder = Path(run.run_dir)
+            if donor is not None:
+                inherit(donor, folder, shared(variants[name]))
+            print(f"\n=== {name}, seed {seed}")
+            yield {"variant": name, "seed": seed, **train(run)}
+            donor = donor or folder
+
+
+def inherit(donor: Path, folder: Path, stages: Mapping[str, str]) -> None:
+    """Copy stages of a finished run, unless the new one has begun, so that the variants are paired."""
+    if (folder / "state.json").exists() or not (donor / "state.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    state = json.loads((donor / "state.json").read_text())
+    kept = [name for name in stages if name in state]
+    for name in kept:
+        if (donor / stages[name]).exists():
+            shutil.copytree(donor / stages[name], folder / stages[name], dirs_exist_ok=True)
+    write_json(folder / "state.json", {name: state[name] for name in kept})
+
+
+def settings_of(cfg: DictConfig, seed: int, name: str, changes: Changes) -> DictConfig:
+    """Return the configuration of one run: ``<root>/<name>-seed<seed>``, decoded frames shared by all."""
+    plain: Any = OmegaConf.to_container(cfg)
+    for key in ("seeds", "variants"):
+        plain.pop(key)
+    run = OmegaConf.create(plain)
+    run.seed, run.name = seed, f"{name}-seed{seed}"
+    for key, value in changes.items():
+        OmegaConf.update(run, key, value)
+    if run.data.cache_dir is None:
+        run.data.cache_dir = str(Path(cfg.root) / "cache")
+    OmegaConf.resolve(run)
+    return run
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """``mean ± standard deviation`` in percent of what was measured; a dash for nothing."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    return percent(mean(known)) + (f" ± {percent(stdev(known))}" if len(known) > 1 else "")

@@ -1,0 +1,117 @@
+"""Co-localisation: a box per frame and tag, scored as CorLoc (Tokmakov et al. 2016, section 4.5)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from datamodules.motion_masks import MotionMasks
+from datamodules.records import VideoRecord
+from datamodules.transforms import fit_longest_side, resize
+from datamodules.video import VideoReader
+from modules.distributed import gather_lists, own_share
+from modules.segmenter import Segmenter
+from pseudolabel.colocalise import ColocaliseSettings, colocalise, corloc, largest_box, mean_corloc
+from pseudolabel.types import BoolArray, FloatArray, UInt8Array
+from recipes.workspace import Workspace
+
+FRAMES_AT_ONCE = 32
+
+
+class _ClassScores:
+    """Scores (T, 2, H, W) of everything else and of one class, from those of the class alone."""
+
+    def __init__(self, likely: FloatArray) -> None:
+        self.likely = likely
+
+    def __len__(self) -> int:
+        return len(self.likely)
+
+    def __getitem__(self, index: slice, /) -> npt.NDArray[Any]:
+        likely = np.asarray(self.likely[index], np.float32)
+        return np.stack([1 - likely, likely], axis=1)
+
+
+def score_colocalisation(
+    workspace: Workspace,
+    segmenter: Segmenter,
+    masks: MotionMasks,
+    records: Sequence[VideoRecord],
+    *,
+    num_superpixels: int,
+    compactness: float,
+    settings: ColocaliseSettings,
+) -> dict[str, Any]:
+    """Return CorLoc of the model and of the motion segments alone, per class and as the mean over classes.
+
+    All frames of a video shape its colour models; those with a true mask are scored, against the box around the class's
+    true pixels. A frame whose mask does not show the class is not scored.
+
+    Args:
+        workspace: the data.
+        segmenter: the model.
+        masks: the motion segments of all frames.
+        records: videos with true masks and tags; others are passed over.
+        num_superpixels: per frame.
+        compactness: of the superpixels.
+        settings: of the energy.
+    """
+    own = [record for record in own_share(records) if record.annotated and masks.is_written(record.name)]
+    scored: list[tuple[str, FloatArray, FloatArray, FloatArray]] = []  # class, box of the model, of motion, true box
+    for record in track(own, description="co-localisation", disable=len(own) < 4, transient=True):
+        moved = masks.read(record.name)
+        for tag in record.tags:
+            label = workspace.space.index(tag)
+            with _video_on_disk(workspace, segmenter, record, label) as (frames, scores):
+                found = colocalise(
+                    frames, scores, 1, num_superpixels=num_superpixels, compactness=compactness, settings=settings
+                )
+            for frame in record.annotated:
+                if frame >= min(len(found.boxes), len(moved)):
+                    continue
+                truth = workspace.truth(record, frame, moved.shape[1:])
+                if truth is not None and (truth == label).any():
+                    boxes = found.boxes[frame], largest_box(moved[frame]), enclosing_box(truth == label)
+                    scored.append((str(tag), *boxes))
+    every = gather_lists(scored)
+    classes: dict[str, dict[str, float]] = {}
+    for name in sorted({row[0] for row in every}):
+        rows = [row for row in every if row[0] == name]
+        truths = [row[3][None] for row in rows]
+        model, motion = (corloc(np.stack([row[k] for row in rows]), truths) for k in (1, 2))
+        classes[name] = {"model": round(model, 5), "motion": round(motion, 5), "frames": len(rows)}
+    if not classes:
+        return {}
+    mean = {key: round(mean_corloc({name: c[key] for name, c in classes.items()}), 5) for key in ("model", "motion")}
+    return {**mean, "classes": classes}
+
+
+def enclosing_box(mask: BoolArray) -> FloatArray:
+    """Return the box around all pixels of a mask (H, W) that is not empty: float32 (4,), x0, y0, x1, y1."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+
+
+@contextmanager
+def _video_on_disk(
+    workspace: Workspace, segmenter: Segmenter, record: VideoRecord, label: int
+) -> Iterator[tuple[UInt8Array, _ClassScores]]:
+    """Give a video's frames and its scores of one class as memory maps: long videos would not fit into memory."""
+    reader = VideoReader(record.path)
+    height, width = fit_longest_side(reader.size, workspace.cfg.data.max_side)
+    with tempfile.TemporaryDirectory() as folder:
+        shape = (len(reader), height, width)
+        frames = np.lib.format.open_memmap(Path(folder) / "frames.npy", "w+", np.uint8, (*shape, 3))
+        likely = np.lib.format.open_memmap(Path(folder) / "likely.npy", "w+", np.float16, shape)
+        for start, part in reader.chunks(FRAMES_AT_ONCE):
+            here = slice(start, start + len(part))
+            frames[here] = np.stack([resize(frame, (height, width)) for frame in part])
+            likely[here] = segmenter.predict_scores(np.asarray(frames[here]))[:, label]
+        yield frames, _ClassScores(likely)
