@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -232,14 +236,35 @@ def test_the_segmenter_trains_on_them_under_autocast() -> None:
 
 
 @pytest.mark.slow
-def test_two_ranks_label_their_own_batches() -> None:
-    labels = OnlineLabels({"shot": best_allowed}, lag=2, workers=1)
+def test_two_ranks_label_their_own_batches(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "tests.callbacks.test_online_labels", str(tmp_path)], check=True)
+    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert [rank["steps"] for rank in ranks] == [6, 6]
+    for epoch in (slice(3), slice(3, 6)):
+        assert len({*ranks[0]["shots"][epoch], *ranks[1]["shots"][epoch]}) == 6  # of seven
+    assert ranks[0]["share"] == pytest.approx(ranks[1]["share"]) and 0 <= ranks[0]["share"] <= 1
+    assert all(rank["first_labels_are_right"] for rank in ranks)
+
+
+def train_on_two_ranks(folder: Path) -> None:
+    """Fit on two ranks; each writes what it has seen."""
+    torch.manual_seed(0)
     network = Network()
-    trainer = quiet_trainer(
-        max_epochs=2, callbacks=[labels], devices=2, strategy="ddp_spawn", limit_val_batches=0, accelerator="cpu"
-    )
-    before = network.conv.weight.detach().clone()
+    callbacks: list[pl.Callback] = [OnlineLabels({"shot": best_allowed}, lag=2, workers=1)]
+    trainer = quiet_trainer(max_epochs=2, callbacks=callbacks, devices=2, strategy="ddp")
     trainer.fit(network, ShotDataModule(lambda epoch: Shots(7), lag=2))
-    assert trainer.global_step == 6
-    assert not torch.equal(before, network.conv.weight.detach())
-    assert 0 <= float(trainer.callback_metrics["train/label_wait_share"]) <= 1
+    found = {
+        "steps": trainer.global_step,
+        "shots": [int(batch["image"][0, 0, 0, 0]) for batch in network.seen],
+        "share": float(trainer.callback_metrics["train/label_wait_share"]),
+        "first_labels_are_right": all(
+            np.array_equal(batch["labels"].numpy(), expected(network, batch, network.weights[0]))
+            for batch in network.seen[:3]
+        ),
+    }
+    (folder / f"{trainer.global_rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    train_on_two_ranks(Path(sys.argv[1]))
