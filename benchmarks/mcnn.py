@@ -102,7 +102,7 @@ def _tables(rows: list[dict[str, Any]], folder: Path) -> None:
             table_1.append(_line(label, found, twins))
     if any(twins.values()):
         table_1.append(_line("supervised twin", list(twins.items()), twins))
-    names = list(next(iter(_of(rows, None, None, where)), (0, {}))[1].get("classes", {}))
+    names = [name for _, scores in _of(rows, None, None, where)[:1] for name in scores.get("classes", {})]
     show(f"Table 1. Variants, {note}", ("method", *names, "average", "share of twin %"), table_1, folder, name="table1")
     table_2 = []
     for label, variant, stage in (

@@ -29,6 +29,7 @@ from datamodules.shot_store import ShotRecord, ShotStore
 from datamodules.transforms import fit_longest_side, resize
 from modules.checkpoints import read_checkpoint, save_weights, to_plain
 from modules.distributed import barrier, rank
+from modules.encoder2d import Encoder2D
 from modules.losses import class_balance
 from modules.segmenter import Segmenter
 from pseudolabel.colocalise import ColocaliseSettings
@@ -36,6 +37,7 @@ from pseudolabel.labellers import make_labeller
 from pseudolabel.store import PAStore
 from pseudolabel.types import Annotation, BoolArray, Clip, DataError, UInt8Array
 from recipes.corloc import score_colocalisation
+from recipes.encoders import start_from_encoder, train_encoder2d
 from recipes.engine import build_trainer, keep_last
 from recipes.images import open_images
 from recipes.motion_shots import find_motion_shots
@@ -86,6 +88,8 @@ class MCNN:
         """Do all stages in order and return their results."""
         cfg = self.cfg
         results = {"motion": self.run.stage("motion", self.find_shots)}
+        if cfg.segmenter.init == "encoder2d":
+            results["encoder2d"] = self.run.stage("encoder2d", self.train_encoder)
         results["stage_a"] = self.run.stage("stage_a", self.train_all)
         if cfg.finetune.enabled and cfg.train_on == "videos":
             results["stage_b"] = self.run.stage("stage_b", self.finetune)
@@ -119,6 +123,10 @@ class MCNN:
             pictures.draw(0)
         barrier()
         return found
+
+    def train_encoder(self, folder: Path) -> dict[str, Any]:
+        """A classifier of the videos' tags; its backbone stands in for ImageNet's where there is no file of that."""
+        return train_encoder2d(self.cfg, self.cfg.encoder2d, self.workspace, folder, self.loggers)
 
     def train_all(self, folder: Path) -> dict[str, Any]:
         """Stage A: all shots (or, for the image baseline, all tagged images)."""
@@ -248,12 +256,12 @@ class MCNN:
         }
         labels = OnlineLabels(labellers, mode=cfg.labels.mode, lag=cfg.labels.lag, workers=cfg.labels.workers)
         data = ShotDataModule(batches, workers=cfg.workers_per_loader, lag=labels.lag, seed=cfg.seed)
-        per_epoch = len(batches(0))
+        callbacks = [labels, keep_last(folder)]
+        trainer = build_trainer(cfg, folder.name, folder, max_epochs=1, callbacks=callbacks, loggers=self.loggers)
+        per_epoch = max(1, len(batches(0)) // trainer.world_size)  # a step takes one batch on every rank
         epochs = max(1, -(-options.steps // per_epoch))
+        trainer.fit_loop.max_epochs = epochs
         segmenter.start_schedule(0, epochs * per_epoch)
-        trainer = build_trainer(
-            cfg, folder.name, folder, max_epochs=epochs, callbacks=[labels, keep_last(folder)], loggers=self.loggers
-        )
         resume = folder / "last.ckpt"
         trainer.fit(segmenter, data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
         if trainer.is_global_zero:
@@ -311,7 +319,11 @@ class MCNN:
         model = to_plain(self.cfg.segmenter.model)
         if lr is not None:
             model["lr"] = lr
-        return Segmenter(self.space.to_dict(), **model, class_weights=class_weights, max_side=self.cfg.data.max_side)
+        options = {"class_weights": class_weights, "max_side": self.cfg.data.max_side}
+        segmenter = Segmenter(self.space.to_dict(), **model, **options)
+        if self.cfg.segmenter.init == "encoder2d":
+            start_from_encoder(segmenter, Encoder2D.load(self.run.path / "encoder2d/best.ckpt"))
+        return segmenter
 
     def _load(self, stage: str) -> Segmenter:
         return Segmenter.load(self.run.path / stage / "best.ckpt")

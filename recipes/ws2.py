@@ -6,8 +6,6 @@ converges.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +17,18 @@ from rich.progress import track
 
 from callbacks.pictures import Pictures
 from callbacks.rounds import Rounds
-from datamodules.datasets import TagClips, TagFrames
-from datamodules.loaders import EpochDataModule, EpochDataset
+from datamodules.loaders import EpochDataModule
 from modules.checkpoints import read_checkpoint, save_weights, to_plain
 from modules.distributed import barrier, gather_lists, own_share, rank
 from modules.encoder2d import Encoder2D
 from modules.encoder3d import Encoder3D
 from modules.segmenter import Segmenter
-from modules.tagger import Tagger
 from pseudolabel.annotate import annotate
 from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, SlicRefiner
 from pseudolabel.store import Index, PAStore
 from pseudolabel.types import Annotation, Clip, DataError, FloatArray
-from recipes.engine import build_trainer, fit_encoder
+from recipes.encoders import start_from_encoder, train_encoder2d, train_encoder3d
+from recipes.engine import build_trainer
 from recipes.run_folder import RunFolder
 from recipes.scoring import score_segmenter, score_version
 from recipes.twin import fit_twin
@@ -89,70 +86,12 @@ class WS2:
         return results
 
     def train_encoder2d(self, folder: Path) -> dict[str, Any]:
-        """Actor classifier on the frames of single-actor videos (S3); on all videos if a class never stands alone."""
-        options, space, cache = self.options.encoder2d, self.workspace, self.workspace.cache
-        classes = list(self.space.actors[1:])
-        records, multi = _pick_videos(space, space.train, classes, of="actor")
-        val = _pick_videos(space, space.val, classes, of="actor", multi=multi)[0] if space.val else records
-        torch.manual_seed(self.cfg.seed)
-        module = Encoder2D(classes, multi_label=multi, **to_plain(options.model))
-
-        def frames(chosen: list[Any], *, train: bool, epoch: int) -> TagFrames:
-            return TagFrames(
-                cache,
-                chosen,
-                space.tag_labels(chosen, classes, of="actor"),
-                size=options.model.image_size,
-                positions=lambda record: space.positions(record, validation=not train),
-                seed=self.cfg.seed,
-                epoch=epoch,
-                train=train,
-                area=tuple(options.area),
-            )
-
-        fitted = self._fit_encoder(
-            "encoder2d",
-            folder,
-            module,
-            options,
-            lambda e: frames(records, train=True, epoch=e),
-            lambda e: frames(val, train=False, epoch=e),
-        )
-        return {**fitted, "videos": len(records), "classes": len(classes), "multi_label": multi}
+        """Actor classifier on frames (S3)."""
+        return train_encoder2d(self.cfg, self.options.encoder2d, self.workspace, folder, self.loggers)
 
     def train_encoder3d(self, folder: Path) -> dict[str, Any]:
-        """Action classifier on the clips of single-action videos (S3)."""
-        options, space, cache = self.options.encoder3d, self.workspace, self.workspace.cache
-        classes = list(self.space.actions[1:])
-        records, multi = _pick_videos(space, space.train, classes, of="action")
-        val = _pick_videos(space, space.val, classes, of="action", multi=multi)[0] if space.val else records
-        torch.manual_seed(self.cfg.seed)
-        module = Encoder3D(classes, multi_label=multi, **to_plain(options.model))
-
-        def clips(chosen: list[Any], *, train: bool, epoch: int) -> TagClips:
-            return TagClips(
-                cache,
-                chosen,
-                space.tag_labels(chosen, classes, of="action"),
-                size=options.model.clip_size,
-                length=options.model.clip_frames,
-                stride=options.model.clip_stride,
-                repeat=options.repeat if train else 1,
-                seed=self.cfg.seed,
-                epoch=epoch,
-                train=train,
-                area=tuple(options.area),
-            )
-
-        fitted = self._fit_encoder(
-            "encoder3d",
-            folder,
-            module,
-            options,
-            lambda e: clips(records, train=True, epoch=e),
-            lambda e: clips(val, train=False, epoch=e),
-        )
-        return {**fitted, "videos": len(records), "classes": len(classes), "multi_label": multi}
+        """Action classifier on clips (S3)."""
+        return train_encoder3d(self.cfg, self.options.encoder3d, self.workspace, folder, self.loggers)
 
     def annotate_v0(self, folder: Path) -> dict[str, Any]:
         """Attention of the tags' actors and actions -> PA.v0."""
@@ -281,19 +220,6 @@ class WS2:
 
     # --- parts of stages
 
-    def _fit_encoder(
-        self, stage: str, folder: Path, module: Tagger, options: DictConfig, train: EpochDataset, val: EpochDataset
-    ) -> dict[str, Any]:
-        data = EpochDataModule(
-            train,
-            val,
-            batch_size=options.batch_size,
-            val_batch_size=options.batch_size,
-            workers=self.cfg.workers_per_loader,
-            seed=self.cfg.seed,
-        )
-        return fit_encoder(self.cfg, stage, folder, module, data, max_epochs=options.epochs, loggers=self.loggers)
-
     def _rounds(self, folder: Path) -> Rounds:
         options = self.options.rounds
         selector = WiseSelector(self.workspace, self.store, self._encoder2d(), self.options.selector, self.cfg.seed)
@@ -334,14 +260,7 @@ class WS2:
             max_side=self.cfg.data.max_side,
         )
         if self.options.segmenter.init == "encoder2d":
-            encoder = self._encoder2d()
-            try:
-                segmenter.network.backbone.load_state_dict(encoder.backbone.state_dict())
-            except RuntimeError as error:
-                raise DataError(
-                    "segmenter.init=encoder2d needs the same backbone in both stages, got "
-                    f"{encoder.hparams['backbone']} and {model['backbone']}. Use segmenter.init=null or equal ones."
-                ) from error
+            start_from_encoder(segmenter, self._encoder2d())
         return segmenter
 
     def _score_model(self, segmenter: Segmenter) -> dict[str, Any]:
@@ -353,17 +272,6 @@ class WS2:
             found["val"] = score_segmenter(space, segmenter, space.val, radius=radius)
         found["tested_on"] = "test" if space.test else "train"  # type: ignore[assignment]
         return found
-
-
-def _pick_videos(
-    workspace: Workspace, records: Sequence[Any], classes: Sequence[str], *, of: str, multi: bool | None = None
-) -> tuple[list[Any], bool]:
-    """Videos with one actor (or action); all videos, as a multi-label task, when a class never stands alone."""
-    single = workspace.single_tag_records(records, of=of)
-    seen = Counter(getattr(tag, of) for record in single for tag in record.tags)
-    if multi is None:
-        multi = any(not seen[name] for name in classes)
-    return (list(records), True) if multi or not single else (single, False)
 
 
 def _write_truth(workspace: Workspace, store: PAStore, name: str) -> bool:

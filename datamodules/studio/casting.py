@@ -14,7 +14,7 @@ from datamodules.studio.actors import BODIES, MOTIONS
 from datamodules.studio.difficulty import Difficulty
 from pseudolabel.types import DataError, Tag
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Changes when the same options give other videos, so that old folders are not taken for new ones."""
 
 DEFAULT_PAIRS = tuple(

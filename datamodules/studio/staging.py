@@ -167,7 +167,7 @@ class Stage:
         """Let the camera follow an actor's way (2, T), loosely, but so that the actor stays in view."""
         share = np.array([self.rng.uniform(0.1, 1.0), self.rng.uniform(0.0, 0.5)])[:, None]
         offset = way - way.mean(axis=1, keepdims=True)
-        self.pan += share * offset
+        self.pan += min(1.0, self.difficulty.camera) * share * offset
         limit = 0.6 * np.array(self.half)[:, None]
         seen = way - self.pan
         self.pan += seen - np.clip(seen, -limit, limit)
