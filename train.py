@@ -1,5 +1,8 @@
 """Tags in, masks out: ``python train.py recipe=ws2 data=synthetic scale=demo`` (the default).
 
+  recipe=ws2     attention maps to actor-actions, wise selection     Chen et al. 2020
+  recipe=mcnn    motion as a soft constraint, then tagged images     Tokmakov et al. 2016
+
 Any key of the configuration can be set on the command line, such as
 ``python train.py data=videos data.root=my_videos name=mine``. The same command again
 goes on where it was stopped. ``--cfg`` prints the configuration, ``--help`` this text.

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pseudolabel.types import DataError, nearest_name
-from recipes.run_folder import write_json
+from recipes.run_folder import RunFolder, write_json
 from recipes.tables import percent
 from train import train
 
@@ -35,26 +35,54 @@ def run_variants(
 ) -> Iterator[dict[str, Any]]:
     """Run variants on seeds; of each seed the lead comes first and hands on what the others share with it.
 
+    Where the lead is not asked for, its finished run of the same root and seed is taken if there is one; without any,
+    nothing is shared, for a variant's own stages are not the lead's.
+
     Args:
         cfg: a configuration with ``seeds`` and ``variants`` beside the keys of ``train.yaml``.
         variants: every known one.
-        lead: runs first, if it is among those asked for.
-        shared: which stages a variant takes over.
+        lead: the variant from which the others take over.
+        shared: which stages a variant takes over; it sees only the changes that differ from ``cfg``.
 
     Yields:
         ``variant``, ``seed`` and the run's results.
+
+    Raises:
+        DataError: an unknown variant, or the lead's run under the root has other settings.
     """
     check_variants(cfg.variants, variants)
     for seed in cfg.seeds:
-        donor: Path | None = None
+        donor = None if lead in cfg.variants else finished_run(settings_of(cfg, seed, lead, variants[lead]))
         for name in sorted(cfg.variants, key=lambda variant: variant != lead):
             run = settings_of(cfg, seed, name, variants[name])
             folder = Path(run.run_dir)
             if donor is not None:
-                inherit(donor, folder, shared(variants[name]))
+                inherit(donor, folder, shared(real_changes(cfg, variants[name])))
             print(f"\n=== {name}, seed {seed}")
             yield {"variant": name, "seed": seed, **train(run)}
-            donor = donor or folder
+            if name == lead:
+                donor = folder
+
+
+def real_changes(cfg: DictConfig, changes: Changes) -> Changes:
+    """Return the changes whose value is not the configuration's already."""
+    return {key: value for key, value in changes.items() if OmegaConf.select(cfg, key) != value}
+
+
+def finished_run(run: DictConfig) -> Path | None:
+    """Return the folder of a run if it is finished, else None.
+
+    Raises:
+        DataError: the folder holds a finished run with other settings.
+    """
+    folder = Path(run.run_dir)
+    if not (folder / "results.json").exists():
+        return None
+    try:
+        RunFolder(folder, run)  # looks at the settings
+    except DataError as error:
+        raise DataError(f"{error} Here that is another root=….") from error
+    return folder
 
 
 def inherit(donor: Path, folder: Path, stages: Mapping[str, str]) -> None:
