@@ -127,7 +127,8 @@ class ShotBatches(Dataset[Batch]):
         count = len(frames)
         return {
             "image": to_channels_first(images),
-            "motion": torch.from_numpy(place.apply(motion, pad="constant")),
+            # area averaging of a mask of ones gives up to 1 + 2e-7, which label prediction refuses
+            "motion": torch.from_numpy(np.clip(place.apply(motion, pad="constant"), 0, 1)),
             "valid": torch.from_numpy(np.repeat(place.valid()[None], count, axis=0)),
             "allowed": torch.from_numpy(np.repeat(self.space.allowed(record.tags)[None], count, axis=0)),
             "weight": torch.ones(count),

@@ -37,7 +37,9 @@ def close(cfg: DictConfig, run: RunFolder, recipe: Recipe, stages: dict[str, Any
     if rank() == 0:
         write_json(file, results)
         recipe.show_tables(cfg, stages, results, run.path / "tables")
-        final, full, share = results["test"].get("miou"), results["twin"].get("test", {}), results["share_of_twin"]
+        twin = results["twin"]
+        full = twin.get(results["tested_on"]) or twin.get("test", {})
+        final, share = results["test"].get("miou"), results["share_of_twin"]
         summary(
             {
                 "final mIoU / twin": f"{percent(final)} / {percent(full.get('miou'))}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +46,7 @@ def score_colocalisation(
     segmenter: Segmenter,
     masks: MotionMasks,
     records: Sequence[VideoRecord],
+    folder: Path,
     *,
     num_superpixels: int,
     compactness: float,
@@ -59,6 +62,7 @@ def score_colocalisation(
         segmenter: the model.
         masks: the motion segments of all frames.
         records: videos with true masks and tags; others are passed over.
+        folder: gets the model's boxes, one ``<video>.csv`` for each scored video.
         num_superpixels: per frame.
         compactness: of the superpixels.
         settings: of the energy.
@@ -66,20 +70,23 @@ def score_colocalisation(
     own = [record for record in own_share(records) if record.annotated and masks.is_written(record.name)]
     scored: list[tuple[str, FloatArray, FloatArray, FloatArray]] = []  # class, box of the model, of motion, true box
     for record in track(own, description="co-localisation", disable=len(own) < 4, transient=True):
-        moved = masks.read(record.name)
+        moved = masks.open(record.name)
+        boxes_of: dict[str, FloatArray] = {}
         for tag in record.tags:
             label = workspace.space.index(tag)
             with _video_on_disk(workspace, segmenter, record, label) as (frames, scores):
                 found = colocalise(
                     frames, scores, 1, num_superpixels=num_superpixels, compactness=compactness, settings=settings
                 )
+            boxes_of[str(tag)] = found.boxes
             for frame in record.annotated:
                 if frame >= min(len(found.boxes), len(moved)):
                     continue
-                truth = workspace.truth(record, frame, moved.shape[1:])
+                truth = workspace.truth(record, frame, moved.size)
                 if truth is not None and (truth == label).any():
                     boxes = found.boxes[frame], largest_box(moved[frame]), enclosing_box(truth == label)
                     scored.append((str(tag), *boxes))
+        _write_boxes(folder, record, boxes_of, moved.size)
     every = gather_lists(scored)
     classes: dict[str, dict[str, float]] = {}
     for name in sorted({row[0] for row in every}):
@@ -97,6 +104,29 @@ def enclosing_box(mask: BoolArray) -> FloatArray:
     """Return the box around all pixels of a mask (H, W) that is not empty: float32 (4,), x0, y0, x1, y1."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+
+
+def _write_boxes(folder: Path, record: VideoRecord, boxes_of: dict[str, FloatArray], size: tuple[int, int]) -> None:
+    """Write ``<video>.csv``: a line for every box, in pixels of the source video; x1, y1 lie beyond the last pixel.
+
+    Args:
+        folder: of the files.
+        record: the video.
+        boxes_of: class -> (T, 4), x0, y0, x1, y1; NaN where nothing is found.
+        size: (height, width) of the frames in which the boxes were found.
+    """
+    height, width = VideoReader(record.path).size
+    scale = np.array([width / size[1], height / size[0]] * 2)
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"{record.name}.csv"
+    partial = final.with_name(f".{final.name}.{os.getpid()}")
+    with partial.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("frame", "class", "x0", "y0", "x1", "y1"))
+        for name, boxes in boxes_of.items():
+            for frame in np.flatnonzero(np.isfinite(boxes).all(axis=1)):
+                writer.writerow((int(frame), name, *(round(float(side), 1) for side in boxes[frame] * scale)))
+    partial.replace(final)
 
 
 @contextmanager

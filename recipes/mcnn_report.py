@@ -29,29 +29,29 @@ def describe(cfg: DictConfig, stages: dict[str, Any]) -> dict[str, Any]:
                 "version": 0,
                 "pa_miou_full": motion.get("miou"),
                 "pa_jaccard_full": motion.get("jaccard"),
-                "shots": stages["motion"]["shots"],
-                "kept": stages["motion"]["kept"],
+                **{name: stages["motion"].get(name) for name in ("shots", "kept", "still")},
             }
         ],
         "best_version": models[-1]["stage"],
         "models": models,
         "motion": scores["motion"],
         "corloc": scores.get("corloc", {}),
+        "classes_without_shot": stages["motion"].get("classes_without_shot", []),
         "label_wait_share": {model["stage"]: stages[model["stage"]].get("label_wait_share") for model in models},
         "selected_shots": len(stages.get("stage_b", {}).get("shots", [])),
         "test": test,
         "tested_on": where,
-        "twin": {**twin, "test": full},
+        "twin": twin,
         "share_of_twin": share,
         "checkpoint": f"{models[-1]['stage']}/best.ckpt",
     }
 
 
 def show_tables(cfg: DictConfig, stages: dict[str, Any], results: dict[str, Any], folder: Path) -> None:
-    """Print Tables 1 and 4 and write them as CSV."""
+    """Print Tables 1 and 4 and how long training waited for labels, and write them as CSV."""
     shown = [name for name in DOMAINS if results["models"][-1].get(name)]
     full = stages.get("twin", {})
-    named = [("motion segments", results["motion"])]
+    named = [(motion_name(results["motion"]["train"]), results["motion"])]
     named += [(model_name(cfg, model["stage"]), model) for model in results["models"]]
     named += [("supervised twin", full)] if any(full.get(name) for name in shown) else []
     rows = [(name, _share(scores, full, shown), *_cells(scores, shown)) for name, scores in named]
@@ -65,6 +65,17 @@ def show_tables(cfg: DictConfig, stages: dict[str, Any], results: dict[str, Any]
             for label, key in (("motion segments", "motion"), (model_name(cfg, results["best_version"]), "model"))
         ]
         show("Table 4. Co-localisation, CorLoc %", ("method", *classes, "average"), lines, folder, name="table4")
+    waits = [
+        (stage, str(stages[stage].get("steps", "-")), "-" if share is None else f"{100 * share:.1f} %")
+        for stage, share in results["label_wait_share"].items()
+    ]
+    show("Waiting for labels", ("stage", "steps", "share of the training time"), waits, folder, name="waiting")
+
+
+def motion_name(scores: dict[str, Any]) -> str:
+    """Return the name of the motion segments' row; it says where it leaves out videos of several tags."""
+    whole = scores.get("videos") == scores.get("all_videos")
+    return "motion segments" if whole else f"motion segments ({scores['videos']} videos of one tag)"
 
 
 def model_name(cfg: DictConfig, stage: str) -> str:

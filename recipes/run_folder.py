@@ -31,7 +31,10 @@ def peak_memory_gib() -> float:
     return max(peaks) * unit / 2**30
 
 
-_FREE = ("trainer.", "logger.", "workers", "root", "run_dir", "data.source.workers", "data.cache_dir")
+_FREE = (
+    *("trainer.", "logger.", "workers", "root", "run_dir"),
+    *("data.source.workers", "data.cache_dir", "images.source.workers", "labels.workers", "motion_dir"),
+)
 """Beginnings of the keys that say where and how a run is computed, not what: they may change between its starts."""
 
 

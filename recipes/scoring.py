@@ -11,17 +11,22 @@ import torch
 from datamodules.frame_cache import FrameCache
 from datamodules.images import ImageSource
 from datamodules.records import VideoRecord
-from datamodules.transforms import fit_longest_side, resize
+from datamodules.transforms import resize
 from modules.distributed import gather_lists, own_share
 from modules.metrics import SegmentationScores, SequenceJaccard
 from modules.segmenter import Segmenter
 from pseudolabel.align import align_actions
 from pseudolabel.store import Index, PAStore
 from pseudolabel.types import LabelSpace, UInt8Array
+from recipes.images import read_with_truth
 from recipes.workspace import Workspace
 
 FRAMES_AT_ONCE = 32
 """Scores of so many frames are held at a time: all of a long video's would not fit."""
+
+
+FrameLabels = Callable[[int], UInt8Array | None]
+"""Number of a frame -> uint8 (H, W) class ids, None beyond the video's end."""
 
 
 class ScoreBoard:
@@ -89,35 +94,38 @@ def score_segmenter(
 
 
 def score_masks(
-    workspace: Workspace, records: Sequence[VideoRecord], masks: Callable[[VideoRecord], UInt8Array]
+    workspace: Workspace, records: Sequence[VideoRecord], masks: Callable[[VideoRecord], FrameLabels]
 ) -> dict[str, float]:
-    """Score given labels of whole videos, such as their motion segments, on the annotated frames.
+    """Score given labels of videos, such as their motion segments, on the annotated frames.
 
     Args:
         workspace: the data.
         records: videos with true masks; others are passed over.
-        masks: a video -> uint8 (T, H, W) class ids of all its frames.
+        masks: opens a video: number of a frame -> uint8 (H, W) class ids, None beyond its end.
     """
     board = ScoreBoard(workspace.space, [record.name for record in records])
     for record in own_share([record for record in records if record.annotated]):
-        labels = masks(record)
+        labels_of = masks(record)
         for frame in record.annotated:
-            if frame < len(labels):
-                truth = workspace.truth(record, frame, labels.shape[1:])
+            labels = labels_of(frame)
+            if labels is not None:
+                truth = workspace.truth(record, frame, (labels.shape[0], labels.shape[1]))
                 if truth is not None:
-                    board.add(record.name, labels[frame], truth)
+                    board.add(record.name, labels, truth)
     board.merge_ranks()
     return board.results()
 
 
 def score_images(
-    segmenter: Segmenter, source: ImageSource, split: str, *, max_side: int | None
+    workspace: Workspace, segmenter: Segmenter, source: ImageSource, split: str, *, max_side: int | None
 ) -> dict[str, float | dict[str, float]]:
     """Score a segmenter on still images, over the classes that they have in common with it (SPEC M11).
 
     Scores of classes that the images do not have are left out of the decision; ``classes`` has the IoU of each.
+    A broken image or mask is listed in ``skipped.csv`` and passed over.
 
     Args:
+        workspace: lists what is broken.
         segmenter: the model.
         source: tagged images with true masks.
         split: which of them.
@@ -128,14 +136,13 @@ def score_images(
     records = source.select(split)
     board = ScoreBoard(space, [record.name for record in records])
     for record in own_share(records):
-        truth = source.mask(record)
-        if truth is None:
+        pair = read_with_truth(workspace, source, record, max_side=max_side)
+        if pair is None:
             continue
-        image = source.image(record)
-        size = fit_longest_side(image.shape[:2], max_side)
-        scores = segmenter.predict_scores(resize(image, size)[None])[0, common]  # (C', h, w)
+        image, truth = pair
+        scores = segmenter.predict_scores(image[None])[0, common]  # (C', h, w)
         labels = common[scores.argmax(0)].astype(np.uint8)
-        board.add(record.name, resize(labels, truth.shape, nearest=True), truth)
+        board.add(record.name, resize(labels, (truth.shape[0], truth.shape[1]), nearest=True), truth)
     board.merge_ranks()
     found = board.results()
     if not found:

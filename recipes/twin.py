@@ -23,7 +23,8 @@ def fit_twin(
     train: EpochDataset,
     *,
     batch_size: int,
-    epochs: int,
+    epochs: int | None = None,
+    steps: int | None = None,
     loggers: Sequence[Logger],
 ) -> Segmenter:
     """Train a segmenter on true masks for a fixed time and return it; ``best.ckpt`` holds its last weights.
@@ -33,16 +34,25 @@ def fit_twin(
         folder: of the stage; a killed training goes on from its ``last.ckpt``.
         segmenter: the untrained network.
         train: epoch -> crops with true labels.
-        batch_size: over all ranks.
+        batch_size: over all ranks; rounded up to a multiple of their number.
         epochs: how long.
+        steps: in place of ``epochs``: at least so many steps, in whole epochs, on any number of ranks.
         loggers: of Lightning.
+
+    Raises:
+        ValueError: not exactly one of ``epochs`` and ``steps``.
     """
+    if (epochs is None) == (steps is None):
+        raise ValueError(f"fit_twin needs epochs or steps, got epochs={epochs} and steps={steps}.")
+    trainer = build_trainer(
+        cfg, folder.name, folder, max_epochs=1, callbacks=[keep_last(folder)], loggers=list(loggers)
+    )
+    batch_size = -(-batch_size // trainer.world_size) * trainer.world_size
     data = EpochDataModule(train, batch_size=batch_size, workers=cfg.workers_per_loader, seed=cfg.seed)
     per_epoch = max(1, len(cast(Sized, train(0))) // batch_size)
+    epochs = max(1, -(-(steps or 0) // per_epoch)) if epochs is None else epochs
+    trainer.fit_loop.max_epochs = epochs
     segmenter.start_schedule(0, epochs * per_epoch)
-    trainer = build_trainer(
-        cfg, folder.name, folder, max_epochs=epochs, callbacks=[keep_last(folder)], loggers=list(loggers)
-    )
     resume = folder / "last.ckpt"
     trainer.fit(segmenter, data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
     if trainer.is_global_zero:

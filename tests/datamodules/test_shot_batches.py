@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.shot_batches import ImageBatches, MixedBatches, Placement, ShotBatches
 from datamodules.shot_store import ShotRecord, ShotStore
-from datamodules.transforms import crop_and_pad
+from datamodules.transforms import CropBox, crop_and_pad
 from pseudolabel.types import VOID, DataError, LabelSpace, Tag
 
 SPACE = LabelSpace((Tag("cat"), Tag("dog")))
@@ -64,6 +64,18 @@ def test_the_other_entries(store: ShotStore) -> None:
     assert batch["weight"].tolist() == [1.0] * FRAMES and batch["weight"].dtype == torch.float32
     assert (batch["kind"], batch["name"]) == ("shot", "video-shot001")
     assert batch["valid"].dtype == torch.bool and batch["valid"].shape == (FRAMES, 12, 12)
+
+
+def test_motion_stays_within_its_range(tmp_path: Path) -> None:
+    """Areas of a mask of ones, averaged, come to a little more than 1 at some scales."""
+    store, size = ShotStore(tmp_path), (63, 79)
+    frames, ones = np.zeros((1, *size, 3), np.uint8), np.ones((1, *size), np.float32)
+    store.write(ShotRecord("full", 0, 0, 1, SPACE.tags[:1]), frames, np.arange(1), ones)
+    store.mark_done("full")
+    shrunk = Placement((34, 43), CropBox(0, 0, 34, 43), mirrored=False).apply(ones)
+    assert shrunk.max() > 1
+    for epoch in range(10):
+        assert shots(store, crop=30, scales=(0.54, 0.55), epoch=epoch)[0]["motion"].max() <= 1
 
 
 def test_small_frames_are_padded_and_not_valid(store: ShotStore) -> None:

@@ -41,7 +41,7 @@ def _paint(frame: UInt8Array, name: str, top: int, left: int, rng: np.random.Gen
 
 
 def draw_shot(name: str, *, frames: int, seed: int, size: tuple[int, int] = SIZE) -> tuple[UInt8Array, UInt8Array]:
-    """A textured square goes from left to right: frames uint8 (T, H, W, 3) and masks uint8 (T, H, W), 1 = the square."""
+    """A textured square goes from left to right: frames uint8 (T, H, W, 3) and masks uint8 (T, H, W), 1 = square."""
     rng = np.random.default_rng(seed)
     still = _scenery(rng, size)
     top = int(rng.integers(4, size[0] - SIDE - 4))

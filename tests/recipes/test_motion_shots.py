@@ -9,13 +9,15 @@ import pytest
 from datamodules.motion_masks import MotionMasks
 from datamodules.records import VideoRecord
 from datamodules.shot_store import ShotStore
+from pseudolabel.motion import stream_motion
+from pseudolabel.motion_settings import motion_settings
 from pseudolabel.types import DataError, Tag
-from recipes.motion_shots import find_motion_shots
+from recipes.motion_shots import check_settings, find_motion_shots
 from tests.datamodules.fakes import write_frames
 from tests.recipes.moving import draw_shot
 
 OPTIONS = {"least_frames": 6, "least_share": 0.025, "most_share": 0.5, "count": 4, "longest": 1000}
-MOTION = {"preset": "robust", "num_superpixels": 120}
+MOTION: dict[str, Any] = {"preset": "robust", "num_superpixels": 120}
 
 
 def find(records: list[VideoRecord], folder: Path, **changes: Any) -> dict[str, Any]:
@@ -55,6 +57,31 @@ def test_a_finished_video_is_not_done_again(tmp_path: Path, video: tuple[VideoRe
     assert find([video[0]], tmp_path) == first
 
 
+@pytest.mark.parametrize(
+    ("change", "named"), [({"count": 5}, "shots.count: 4 there, 5 now"), ({"longest": 9}, "shots.longest: 1000 there")]
+)
+def test_other_settings_are_refused(
+    tmp_path: Path, video: tuple[VideoRecord, np.ndarray], change: dict[str, int], named: str
+) -> None:
+    find([video[0]], tmp_path)
+    with pytest.raises(DataError, match=named):
+        find([video[0]], tmp_path, **change)
+    with pytest.raises(DataError, match=r"max_side: None there, 32 now; motion\.num_superpixels: 120 there, 90 now"):
+        check_settings(tmp_path, max_side=32, options=OPTIONS, motion={**MOTION, "num_superpixels": 90})
+
+
+def test_still_shots_are_counted_in_silence(
+    tmp_path: Path, video: tuple[VideoRecord, np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    still, _ = draw_shot("red", frames=1, seed=3)
+    path = write_frames(tmp_path / "still", np.concatenate([draw_shot("red", frames=8, seed=1)[0], *[still] * 8]))
+    found = find([VideoRecord("still", path, (Tag("red"),), "train")], tmp_path)
+    assert (found["shots"], found["kept"], found["still"]) == (2, 1, 1)
+    assert not caplog.records
+    list(stream_motion([still[0]] * 8, settings=motion_settings(**MOTION)))
+    assert "no motion" in caplog.text  # elsewhere it is said
+
+
 def test_what_cannot_be_read_is_listed(tmp_path: Path, video: tuple[VideoRecord, np.ndarray]) -> None:
     missing = VideoRecord("gone", tmp_path / "gone.mp4", (Tag("red"),), "train")
     found = find([missing, video[0]], tmp_path)
@@ -62,5 +89,5 @@ def test_what_cannot_be_read_is_listed(tmp_path: Path, video: tuple[VideoRecord,
 
 
 def test_no_motion_at_all_ends_with_the_cure(tmp_path: Path, video: tuple[VideoRecord, np.ndarray]) -> None:
-    with pytest.raises(DataError, match="No shot with usable motion: 2 shots of 1 videos.*least_frames"):
+    with pytest.raises(DataError, match=r"No shot with usable motion: 2 shots of 1 videos.*least_frames"):
         find([video[0]], tmp_path, least_frames=20)

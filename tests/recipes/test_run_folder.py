@@ -29,6 +29,9 @@ def config(**changes: Any) -> DictConfig:
         "workers_per_loader": 0,
         "trainer": {"devices": 1},
         "logger": {"wandb": False},
+        "labels": {"workers": 2},
+        "motion_dir": "${root}/motion",
+        "images": {"name": "synthetic", "source": {"workers": "${workers}"}},
         "data": {
             "name": "toy",
             "cache_dir": None,
@@ -99,6 +102,9 @@ def test_a_key_that_is_gone_or_new_is_another_setting(tmp_path: Path) -> None:
         {"logger__wandb": True},
         {"root": "/moved"},
         {"data__cache_dir": "/fast"},
+        {"labels__workers": 0},
+        {"images__source__workers": 7},
+        {"motion_dir": "/shared"},
     ],
 )
 def test_where_and_how_it_is_computed_may_change(tmp_path: Path, changes: dict[str, Any]) -> None:
