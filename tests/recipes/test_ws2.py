@@ -12,6 +12,7 @@ from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, Slic
 from pseudolabel.store import PAStore
 from pseudolabel.types import VOID, Annotation, Clip, DataError, LabelSpace, Tag
 from recipes import wise_selection, ws2
+from recipes.encoders import pick_videos
 from recipes.run_folder import RunFolder
 from recipes.wise_selection import WiseSelector
 from recipes.workspace import Workspace
@@ -236,7 +237,7 @@ def test_classes_that_never_stand_alone_are_learnt_as_several_tags() -> None:
     def record(*tags: str) -> SimpleNamespace:
         return SimpleNamespace(tags=tuple(Tag(tag) for tag in tags))
 
-    pick = ws2._pick_videos
+    pick = pick_videos
     space: Any = SimpleNamespace(
         single_tag_records=lambda records, of: [r for r in records if len({getattr(t, of) for t in r.tags}) == 1]
     )
