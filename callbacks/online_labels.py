@@ -41,6 +41,10 @@ MODES = ("online", "epoch")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
 
+LEAST_TRUST = 0.02
+"""Power of the scores at the start of a warm-up: enough to settle which of several tags a moving thing is."""
+
+
 class _Scouted(NamedTuple):
     """A batch whose labels are under way."""
 
@@ -63,6 +67,9 @@ class OnlineLabels(pl.Callback):
             a copy of which is kept, so that memory does not grow with the epoch.
         lag: steps between scores and training, >= 0; the loader's.
         workers: processes that label; 0 = this process (training waits).
+        warmup: over so many optimiser steps the scores that labellers see are raised to a power that grows evenly from
+            almost 0 to 1, so that the log-scores' weight (alpha of Eq. 2) does. A network that has learnt nothing but
+            that most pixels are background would otherwise erase the objects from its own labels.
 
     Attributes:
         lag: as given.
@@ -74,13 +81,20 @@ class OnlineLabels(pl.Callback):
     """
 
     def __init__(
-        self, labellers: Mapping[str, Labeller], *, mode: str = "online", lag: int = 2, workers: int = 2
+        self,
+        labellers: Mapping[str, Labeller],
+        *,
+        mode: str = "online",
+        lag: int = 2,
+        workers: int = 2,
+        warmup: int = 0,
     ) -> None:
         if mode not in MODES:
             raise DataError(f"Unknown mode '{mode}' of online labels. Expected {' or '.join(MODES)}.")
-        if lag < 0 or workers < 0:
-            raise DataError(f"Online labels need lag >= 0 and workers >= 0, got lag={lag} and workers={workers}.")
+        if min(lag, workers, warmup) < 0:
+            raise DataError(f"Online labels need lag, workers and warmup >= 0, got {lag}, {workers} and {warmup}.")
         self.labellers, self.mode, self.lag, self.workers = dict(labellers), mode, lag, workers
+        self.warmup = warmup
         self.seconds_waited = self.seconds = 0.0
         self._began = 0.0
         self._weights: dict[str, Tensor] | None = None
@@ -130,6 +144,10 @@ class OnlineLabels(pl.Callback):
         """Leave processes and pending work behind: spawned ranks start their own."""
         return {**self.__dict__, "_pool": None, "_pending": deque(), "_weights": None}
 
+    def trust(self, step: int) -> float:
+        """Return the power of the scores at an optimiser step, in (0, 1]."""
+        return min(1.0, max(LEAST_TRUST, step / self.warmup)) if self.warmup else 1.0
+
     # --- parts of a step
 
     def _take_ahead(self, trainer: pl.Trainer, batch: Batch, batch_idx: int) -> list[Batch]:
@@ -153,7 +171,7 @@ class OnlineLabels(pl.Callback):
         if kind not in self.labellers:
             hint = nearest_name(kind, self.labellers) or "."
             raise DataError(f"'{name}' is of kind '{kind}'{hint} Labellers are given for {', '.join(self.labellers)}.")
-        scores = self._score(trainer, module, batch["image"])
+        scores = self._score(trainer, module, batch["image"]) ** np.float32(self.trust(trainer.global_step))
         motion = batch.get("motion")
         arrays = (
             np.ascontiguousarray(batch["image"].permute(0, 2, 3, 1).cpu().numpy()),  # (T, 3, h, w) -> (T, h, w, 3)

@@ -232,6 +232,8 @@ class MCNN:
         epochs = max(1, -(-options.steps // per_epoch))
         trainer.fit_loop.max_epochs = epochs
         segmenter.start_schedule(0, epochs * per_epoch)
+        if start is None and cfg.labels.name == "motion":
+            labels.warmup = round(cfg.labels.warmup * epochs * per_epoch)
         resume = folder / "last.ckpt"
         trainer.fit(segmenter, data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
         if trainer.is_global_zero:

@@ -27,7 +27,7 @@ LEAST = {
     **dict.fromkeys(("shots.least_frames", "shots.count", "shots.longest"), 1),
     **dict.fromkeys(("stage_a.steps", "finetune.steps", "with_images.steps"), 1),
     **dict.fromkeys(("segmenter.crop", "colocalise.num_superpixels"), 1),
-    **dict.fromkeys(("labels.alpha", "finetune.alpha"), 0),
+    **dict.fromkeys(("labels.alpha", "labels.warmup", "finetune.alpha"), 0),
 }
 """Numbers and the least that each may be."""
 

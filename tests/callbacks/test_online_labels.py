@@ -268,3 +268,10 @@ def train_on_two_ranks(folder: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     train_on_two_ranks(Path(sys.argv[1]))
+
+
+def test_the_scores_weigh_more_and_more_while_warming_up() -> None:
+    labels = OnlineLabels({}, warmup=100)
+    assert labels.trust(0) == pytest.approx(0.02) and labels.trust(50) == pytest.approx(0.5)
+    assert labels.trust(100) == labels.trust(5000) == 1.0
+    assert OnlineLabels({}).trust(0) == 1.0
