@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modules.nets.backbones import Backbone, read_state_dict
-from modules.nets.vgg import decimate
+from modules.nets.vgg import decimate, is_vgg
 from pseudolabel.types import DataError, nearest_name
 
 FIELDS_OF_VIEW = {"large_fov": (3, 12), "small_fov": (4, 4)}
@@ -183,10 +183,12 @@ class DeepLabV2(nn.Module):
     def parameter_groups(self, lr: float, head_multiplier: float = 10) -> list[dict[str, Any]]:
         """Return optimiser groups: what is pretrained at ``lr``, what starts anew at ``head_multiplier * lr``.
 
-        The whole ASPP is new; of the other heads fc8 alone, for fc6 and fc7 are VGG's (as DeepLab-LargeFOV trains
-        them).
+        A head is new as a whole, save that of DeepLab-LargeFOV on a VGG: there fc6 and fc7 are VGG's, and fc8 is new.
         """
-        new = list((self.head.fc8 if isinstance(self.head, FieldOfView) else self.head).parameters())
+        head: nn.Module = self.head
+        if isinstance(self.head, FieldOfView) and is_vgg(self.backbone.name):
+            head = self.head.fc8
+        new = list(head.parameters())
         fast = {id(item) for item in new}
         groups = [
             {"params": [item for item in self.parameters() if item.requires_grad and id(item) not in fast], "lr": lr},

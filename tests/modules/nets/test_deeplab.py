@@ -173,12 +173,15 @@ def test_a_field_of_view_that_would_change_the_size_is_refused() -> None:
 
 
 @pytest.mark.parametrize("head", ["large_fov", "small_fov"])
-def test_only_the_last_layer_of_these_heads_learns_faster(head: str) -> None:
-    backbone = create_backbone("resnet18", args={"channels": [4, 4, 8, 8]})
+@pytest.mark.parametrize(("name", "last_alone"), [("resnet18", False), ("vgg11", True)])
+def test_what_no_vgg_gives_learns_faster(head: str, name: str, last_alone: bool) -> None:
+    args = {"channels": [4, 4, 8, 8]} if name == "resnet18" else None
+    backbone = create_backbone(name, args=args, output_stride=8 if last_alone else 32)
     network = DeepLabV2(backbone, 3, head=head, head_channels=6)
     slow, fast = network.parameter_groups(0.001, head_multiplier=10)
     assert (slow["lr"], fast["lr"]) == (0.001, pytest.approx(0.01))
-    assert {id(item) for item in fast["params"]} == {id(item) for item in network.head.fc8.parameters()}
+    new = network.head.fc8 if last_alone else network.head
+    assert {id(item) for item in fast["params"]} == {id(item) for item in new.parameters()}
     assert len(slow["params"]) + len(fast["params"]) == len(list(network.parameters()))
 
 
