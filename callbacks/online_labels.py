@@ -92,7 +92,10 @@ class OnlineLabels(pl.Callback):
         if mode not in MODES:
             raise DataError(f"Unknown mode '{mode}' of online labels. Expected {' or '.join(MODES)}.")
         if min(lag, workers, warmup) < 0:
-            raise DataError(f"Online labels need lag, workers and warmup >= 0, got {lag}, {workers} and {warmup}.")
+            raise DataError(
+                f"Online labels need lag >= 0, workers >= 0 and warmup >= 0, got lag={lag}, workers={workers} and "
+                f"warmup={warmup}."
+            )
         self.labellers, self.mode, self.lag, self.workers = dict(labellers), mode, lag, workers
         self.warmup = warmup
         self.seconds_waited = self.seconds = 0.0

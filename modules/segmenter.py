@@ -39,7 +39,7 @@ class Segmenter(pl.LightningModule):
         freeze_bn: keep batch-norm statistics and affine parameters as loaded (as DeepLab does).
         optimizer: ``"sgd"`` or ``"adamw"``.
         lr: base learning rate.
-        head_multiplier: factor of the learning rate of the head (with a VGG's fully connected layers: of the last layer).
+        head_multiplier: factor of the learning rate of the head (of its last layer alone where a VGG gives the others).
         momentum: of SGD.
         weight_decay: L2 factor.
         schedule: ``"poly"``, or ``"step"``: the rate times ``step_gamma`` every ``step_size`` steps.
