@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,7 +13,7 @@ from torchmetrics import MeanMetric
 from modules.optim import build_optimizer, one_cycle
 
 
-class Tagger(pl.LightningModule):
+class Tagger(pl.LightningModule, ABC):
     """Base of the encoders: softmax cross-entropy (one tag per video) or sigmoid (several), one-cycle schedule.
 
     The accuracy counts the items whose most probable class is one of their tags.
@@ -49,9 +50,9 @@ class Tagger(pl.LightningModule):
         self.loss = nn.BCEWithLogitsLoss() if multi_label else nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.val_acc = MeanMetric()
 
+    @abstractmethod
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that start at random."""
-        raise NotImplementedError
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Return the cross-entropy of one batch."""

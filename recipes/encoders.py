@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
+from torch.utils.data import Dataset
 
 from datamodules.datasets import TagClips, TagFrames
 from datamodules.loaders import EpochDataModule, EpochDataset
@@ -18,7 +19,7 @@ from modules.encoder2d import Encoder2D
 from modules.encoder3d import Encoder3D
 from modules.segmenter import Segmenter
 from modules.tagger import Tagger
-from pseudolabel.types import DataError
+from pseudolabel.types import DataError, FloatArray
 from recipes.engine import fit_encoder
 from recipes.workspace import Workspace
 
@@ -35,17 +36,12 @@ def train_encoder2d(
         folder: gets ``best.ckpt``.
         loggers: of Lightning.
     """
-    cache, classes = workspace.cache, list(workspace.space.actors[1:])
-    records, multi = pick_videos(workspace, workspace.train, classes, of="actor")
-    val = pick_videos(workspace, workspace.val, classes, of="actor", multi=multi)[0] if workspace.val else records
-    torch.manual_seed(cfg.seed)
-    module = Encoder2D(classes, multi_label=multi, **to_plain(options.model))
 
-    def frames(chosen: list[Any], *, train: bool, epoch: int) -> TagFrames:
+    def frames(chosen: list[Any], labels: FloatArray, *, train: bool, epoch: int) -> TagFrames:
         return TagFrames(
-            cache,
+            workspace.cache,
             chosen,
-            workspace.tag_labels(chosen, classes, of="actor"),
+            labels,
             size=options.model.image_size,
             positions=lambda record: workspace.positions(record, validation=not train),
             seed=cfg.seed,
@@ -54,33 +50,19 @@ def train_encoder2d(
             area=tuple(options.area),
         )
 
-    fitted = _fit(
-        cfg,
-        folder,
-        module,
-        options,
-        lambda epoch: frames(records, train=True, epoch=epoch),
-        lambda epoch: frames(val, train=False, epoch=epoch),
-        loggers,
-    )
-    return {**fitted, "videos": len(records), "classes": len(classes), "multi_label": multi}
+    return _train(cfg, options, workspace, folder, loggers, of="actor", encoder=Encoder2D, samples=frames)
 
 
 def train_encoder3d(
     cfg: DictConfig, options: DictConfig, workspace: Workspace, folder: Path, loggers: list[Logger]
 ) -> dict[str, Any]:
     """Action classifier on the clips of single-action videos (SPEC S3); arguments as :func:`train_encoder2d`."""
-    cache, classes = workspace.cache, list(workspace.space.actions[1:])
-    records, multi = pick_videos(workspace, workspace.train, classes, of="action")
-    val = pick_videos(workspace, workspace.val, classes, of="action", multi=multi)[0] if workspace.val else records
-    torch.manual_seed(cfg.seed)
-    module = Encoder3D(classes, multi_label=multi, **to_plain(options.model))
 
-    def clips(chosen: list[Any], *, train: bool, epoch: int) -> TagClips:
+    def clips(chosen: list[Any], labels: FloatArray, *, train: bool, epoch: int) -> TagClips:
         return TagClips(
-            cache,
+            workspace.cache,
             chosen,
-            workspace.tag_labels(chosen, classes, of="action"),
+            labels,
             size=options.model.clip_size,
             length=options.model.clip_frames,
             stride=options.model.clip_stride,
@@ -91,16 +73,7 @@ def train_encoder3d(
             area=tuple(options.area),
         )
 
-    fitted = _fit(
-        cfg,
-        folder,
-        module,
-        options,
-        lambda epoch: clips(records, train=True, epoch=epoch),
-        lambda epoch: clips(val, train=False, epoch=epoch),
-        loggers,
-    )
-    return {**fitted, "videos": len(records), "classes": len(classes), "multi_label": multi}
+    return _train(cfg, options, workspace, folder, loggers, of="action", encoder=Encoder3D, samples=clips)
 
 
 def start_from_encoder(segmenter: Segmenter, encoder: Encoder2D) -> None:
@@ -129,21 +102,36 @@ def pick_videos(
     return (list(records), True) if multi or not single else (single, False)
 
 
-def _fit(
+def _train(
     cfg: DictConfig,
-    folder: Path,
-    module: Tagger,
     options: DictConfig,
-    train: EpochDataset,
-    val: EpochDataset,
+    workspace: Workspace,
+    folder: Path,
     loggers: list[Logger],
+    *,
+    of: str,
+    encoder: Callable[..., Tagger],
+    samples: Callable[..., Dataset[Any]],
 ) -> dict[str, Any]:
-    data = EpochDataModule(
-        train,
-        val,
+    """Train a classifier of the actors or actions; ``samples`` makes a data set of videos and their labels."""
+    names = workspace.space.actors if of == "actor" else workspace.space.actions
+    classes = list(names[1:])
+    records, multi = pick_videos(workspace, workspace.train, classes, of=of)
+    val = pick_videos(workspace, workspace.val, classes, of=of, multi=multi)[0] if workspace.val else records
+    torch.manual_seed(cfg.seed)
+    module = encoder(classes, multi_label=multi, **to_plain(options.model))
+
+    def data(chosen: list[Any], *, train: bool) -> EpochDataset:
+        labels = workspace.tag_labels(chosen, classes, of=of)
+        return lambda epoch: samples(chosen, labels, train=train, epoch=epoch)
+
+    loaders = EpochDataModule(
+        data(records, train=True),
+        data(val, train=False),
         batch_size=options.batch_size,
         val_batch_size=options.batch_size,
         workers=cfg.workers_per_loader,
         seed=cfg.seed,
     )
-    return fit_encoder(cfg, folder.name, folder, module, data, max_epochs=options.epochs, loggers=loggers)
+    fitted = fit_encoder(cfg, folder.name, folder, module, loaders, max_epochs=options.epochs, loggers=loggers)
+    return {**fitted, "videos": len(records), "classes": len(classes), "multi_label": multi}

@@ -224,7 +224,7 @@ class MCNN:
                 parts.append(ImageBatches(loaders, allowed, batch_size=cfg.shots.count, **augment, epoch=epoch))
             return parts[0] if len(parts) == 1 else MixedBatches(parts)
 
-        labels = online_labels(cfg, alpha=alpha)
+        labels = online_labels(cfg, alpha=alpha, warmup=cfg.labels.warmup if start is None else 0.0)
         data = ShotDataModule(batches, workers=cfg.workers_per_loader, lag=labels.lag, seed=cfg.seed)
         callbacks = [labels, keep_last(folder)]
         trainer = build_trainer(cfg, folder.name, folder, max_epochs=1, callbacks=callbacks, loggers=self.loggers)
@@ -232,8 +232,6 @@ class MCNN:
         epochs = max(1, -(-options.steps // per_epoch))
         trainer.fit_loop.max_epochs = epochs
         segmenter.start_schedule(0, epochs * per_epoch)
-        if start is None and cfg.labels.name == "motion":
-            labels.warmup = round(cfg.labels.warmup * epochs * per_epoch)
         resume = folder / "last.ckpt"
         trainer.fit(segmenter, data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
         if trainer.is_global_zero:
