@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pseudolabel.appearance import Mixture, fit_mixture
 from pseudolabel.energy import contrast_weights, minimize_binary
 from pseudolabel.graphs import Float64Array
+from pseudolabel.label_settings import SCORE_TERMS, ScoreTerm
 from pseudolabel.superpixels import adjacency, centres, region_means, segment_superpixels
 from pseudolabel.types import BoolArray, DataError, FloatArray, UInt8Array
 
@@ -49,6 +50,7 @@ class ColocaliseSettings:
         foreground_components: of the mixture, >= 1.
         background_components: of the mixture, >= 1.
         em_iters: steps of EM, >= 0.
+        scores: see :data:`pseudolabel.label_settings.ScoreTerm`, here over the video; ``high`` and ``alpha`` use them.
         bin_width: colours are counted in cubes of so many levels, 4..128.
         least_score: scores are clipped here before the logarithm, in (0, 1).
         seed: of the mixtures' start.
@@ -65,6 +67,7 @@ class ColocaliseSettings:
     foreground_components: int = 5
     background_components: int = 8
     em_iters: int = 10
+    scores: ScoreTerm = "posterior"
     bin_width: int = 8
     least_score: float = 1e-4
     seed: int = 0
@@ -80,6 +83,8 @@ class ColocaliseSettings:
             )
         if min(self.iterations, self.foreground_components, self.background_components) < 1 or self.em_iters < 0:
             raise DataError("Co-localisation: iterations and components must be >= 1 and em_iters >= 0.")
+        if self.scores not in SCORE_TERMS:
+            raise DataError(f"Co-localisation: scores must be one of {SCORE_TERMS}, got {self.scores!r}.")
 
 
 class Colocalisation(NamedTuple):
@@ -96,7 +101,7 @@ class Colocalisation(NamedTuple):
 
 class _Chunk(NamedTuple):
     frames: UInt8Array
-    scores: FloatArray  # (n, 2, H, W), of background and the class
+    scores: FloatArray  # (n, 2, H, W), of background and the class, over their prior
     where: slice
 
 
@@ -136,16 +141,20 @@ def colocalise(
             "many scores as frames and at least 1 of each. Predict every frame."
         )
     labels = np.zeros((len(frames), *frames[:1].shape[1:3]), np.uint8)
+    prior = np.ones(2)
+    if settings.scores == "likelihood":
+        sums = [part.scores.sum(axis=(0, 2, 3), dtype=np.float64) for part in _chunks(frames, scores, class_id, chunk)]
+        prior = np.maximum(np.sum(sums, axis=0) / labels.size, settings.least_score)
     for iteration in range(settings.iterations):
         bins = _Bins(settings.bin_width)
-        for part in _chunks(frames, scores, class_id, chunk):
+        for part in _chunks(frames, scores, class_id, chunk, prior):
             score = part.scores[:, 1]
             high = score > settings.high * (score + part.scores[:, 0])
             bins.add(part.frames, high if iteration == 0 else labels[part.where] > 0)
         mixtures = bins.fit(settings)
         if mixtures is None:
             break  # at first: nothing is found; later: the last cut stands
-        for part in _chunks(frames, scores, class_id, chunk):
+        for part in _chunks(frames, scores, class_id, chunk, prior):
             for t, (frame, score) in enumerate(zip(part.frames, part.scores, strict=True), part.where.start):
                 regions = segment_superpixels(frame, n=num_superpixels, compactness=compactness)
                 labels[t] = _cut(frame, score, regions, mixtures, settings)[regions] * np.uint8(class_id)
@@ -250,8 +259,10 @@ class _Bins:
         return background, foreground
 
 
-def _chunks(frames: Frames, scores: Frames, class_id: int, size: int) -> Iterator[_Chunk]:
-    """Yield checked chunks."""
+def _chunks(
+    frames: Frames, scores: Frames, class_id: int, size: int, prior: Float64Array | None = None
+) -> Iterator[_Chunk]:
+    """Yield checked chunks; ``prior`` (2,) of background and the class divides their scores."""
     for start in range(0, len(frames), size):
         where = slice(start, min(start + size, len(frames)))
         pictures, given = np.asarray(frames[where]), np.asarray(scores[where])
@@ -270,6 +281,8 @@ def _chunks(frames: Frames, scores: Frames, class_id: int, size: int) -> Iterato
             raise DataError(
                 f"Co-localisation: scores must be softmax scores in [0, 1], got {within.min()}..{within.max()}."
             )
+        if prior is not None:
+            within = within / prior.astype(np.float32)[:, None, None]
         yield _Chunk(pictures, within, where)
 
 
@@ -282,7 +295,7 @@ def _cut(
 ) -> UInt8Array:
     """Return which superpixels are the object, uint8 (N,) in {0, 1}, by one exact cut (Eq. 2 and 3 on superpixels)."""
     colours = region_means(regions, frame)
-    network = -np.log(np.clip(scores, settings.least_score, 1.0))
+    network = -np.log(np.maximum(scores, settings.least_score))
     unary = settings.alpha * region_means(regions, np.moveaxis(network, 0, -1)).astype(np.float64)
     unary -= np.stack([mixture.log_likelihood(colours) for mixture in mixtures], axis=1)
     edges, _ = adjacency(regions)

@@ -15,7 +15,7 @@ import numpy as np
 
 from pseudolabel.graphs import Float64Array
 from pseudolabel.grid_cut import GridCutter, contrast_grid, switch_off
-from pseudolabel.label_settings import LabelPredictionSettings
+from pseudolabel.label_settings import LabelPredictionSettings, ScoreTerm
 from pseudolabel.shot_colours import LEAST_SHARE, ColourModels, bin_colours, time_weights
 from pseudolabel.types import VOID, BoolArray, DataError, FloatArray, UInt8Array
 
@@ -72,15 +72,18 @@ def predict_labels(
         motion = _checked_motion(motion, frames)
     if not len(tags) or not inside.any():
         return _voided(np.zeros(inside.shape, np.uint8), inside)
-    network = None if scores is None else _network_costs(scores, tags, frames, settings)
+    if motion is None and scores is None:
+        raise DataError("Label prediction: got neither scores nor motion. Give at least one of them.")
     if motion is not None:
         covered = float((motion[inside] > SEGMENT).mean())
         if min(covered, 1 - covered) <= LEAST_SHARE:
-            if network is None:
+            if scores is None:
                 return _voided(np.where(motion > SEGMENT, tags[0], 0).astype(np.uint8), inside)
             motion = None
-    if motion is None and network is None:
-        raise DataError("Label prediction: got neither scores nor motion. Give at least one of them.")
+    network = None
+    if scores is not None:
+        kind = "posterior" if motion is None else settings.scores
+        network = _network_costs(_checked_scores(scores, tags, frames), inside, kind, settings)
     labels = _minimize(frames, network, motion, inside, len(tags) + 1, settings)
     return _voided(np.array([0, *tags], np.uint8)[labels], inside)
 
@@ -173,25 +176,32 @@ def _balance(costs: list[Float64Array], weights: list[Float64Array], valid: Bool
     return differences / int(valid.sum()) * count / total if count else 0.0
 
 
-def _network_costs(
-    scores: FloatArray, tags: Sequence[int], frames: UInt8Array, settings: LabelPredictionSettings
-) -> Float64Array:
-    """Return alpha psi^fc of background and tags, float64 (T, H, W, L)."""
+def _checked_scores(scores: FloatArray, tags: Sequence[int], frames: UInt8Array) -> Float64Array:
+    """Return the scores of background and tags, float64 (T, L, H, W)."""
     given = np.asarray(scores)
     if given.ndim != 4 or given.shape[:1] + given.shape[2:] != frames.shape[:3] or given.dtype.kind != "f":
         raise DataError(
             f"Label prediction: scores must be float (T, C, H, W) of frames {frames.shape[:3]}, got {given.dtype} "
             f"{given.shape}. Resize the scores to the frames."
         )
-    within = given[:, [0, *tags]]
+    within = given[:, [0, *tags]].astype(np.float64)
     low, high = float(within.min()), float(within.max())  # NaN passes on
     if not (low >= -_SCORE_TOLERANCE and high <= 1 + _SCORE_TOLERANCE):
         raise DataError(
             f"Label prediction: scores must be softmax scores in [0, 1], got {low}..{high}. Apply the softmax, and "
             "look for NaN in the network's output."
         )
-    logarithms = np.log(np.clip(within, settings.least_score, 1.0))
-    return np.ascontiguousarray(np.moveaxis(logarithms, 1, -1), np.float64) * -settings.alpha
+    return np.clip(within, 0.0, 1.0)
+
+
+def _network_costs(
+    within: Float64Array, valid: BoolArray, kind: ScoreTerm, settings: LabelPredictionSettings
+) -> Float64Array:
+    """Return alpha psi^fc of background and tags, float64 (T, H, W, L)."""
+    scores = np.maximum(np.moveaxis(within, 1, -1), settings.least_score)
+    if kind == "likelihood":
+        scores = scores / scores[valid].mean(axis=0)
+    return np.ascontiguousarray(np.log(scores)) * -settings.alpha
 
 
 def _check_frames(frames: UInt8Array) -> None:

@@ -14,6 +14,14 @@ from pseudolabel.types import DataError
 Seeds = Literal["soft", "segment"]
 """What the mixtures start from: the soft foreground probability, or the segment (probability > 0.5; the paper)."""
 
+ScoreTerm = Literal["posterior", "likelihood"]
+"""What psi^fc takes the logarithm of: the scores p(label | pixel) (the paper), or these over their mean over the shot,
+p(label | pixel) / p(label). psi^m is a log-likelihood and knows no prior; a network that is not sure of an object yet
+says "mostly background" nearly everywhere, and this prior alone would erase the object from its own labels. Without
+motion there is no psi^m, and the scores count as they are."""
+
+SCORE_TERMS: tuple[ScoreTerm, ...] = ("posterior", "likelihood")
+
 
 @dataclass(frozen=True)
 class LabelPredictionSettings:
@@ -38,6 +46,7 @@ class LabelPredictionSettings:
         time_weight: how frames count in each other's mixtures, see :data:`pseudolabel.shot_colours.TimeWeight`.
         fade: of ``time_weight="exponential"``, >= 0.
         seeds: see :data:`Seeds`.
+        scores: see :data:`ScoreTerm`.
         least_score: scores are clipped here before the logarithm, in (0, 1).
         outliers: share of a uniform density in both mixtures, in [0, 1); bounds psi^m. 0 = none (the paper).
         seed: of the mixtures' start.
@@ -60,6 +69,7 @@ class LabelPredictionSettings:
     time_weight: TimeWeight = "inverse"
     fade: float = 1e-4
     seeds: Seeds = "soft"
+    scores: ScoreTerm = "posterior"
     least_score: float = 1e-4
     outliers: float = 0.0
     seed: int = 0
@@ -83,6 +93,7 @@ class LabelPredictionSettings:
             ("connectivity", (4, 8)),
             ("time_weight", ("inverse", "exponential")),
             ("seeds", ("soft", "segment")),
+            ("scores", SCORE_TERMS),
         ):
             if getattr(self, name) not in known:
                 raise DataError(f"Label prediction: {name} must be one of {known}, got {getattr(self, name)!r}.")

@@ -27,20 +27,6 @@ from recipes.workspace import Workspace
 FRAMES_AT_ONCE = 32
 
 
-class _ClassScores:
-    """Scores (T, 2, H, W) of everything else and of one class, from those of the class alone."""
-
-    def __init__(self, likely: FloatArray) -> None:
-        self.likely = likely
-
-    def __len__(self) -> int:
-        return len(self.likely)
-
-    def __getitem__(self, index: slice, /) -> npt.NDArray[Any]:
-        likely = np.asarray(self.likely[index], np.float32)
-        return np.stack([1 - likely, likely], axis=1)
-
-
 def score_colocalisation(
     workspace: Workspace,
     segmenter: Segmenter,
@@ -132,16 +118,19 @@ def _write_boxes(folder: Path, record: VideoRecord, boxes_of: dict[str, FloatArr
 @contextmanager
 def _video_on_disk(
     workspace: Workspace, segmenter: Segmenter, record: VideoRecord, label: int
-) -> Iterator[tuple[UInt8Array, _ClassScores]]:
-    """Give a video's frames and its scores of one class as memory maps: long videos would not fit into memory."""
+) -> Iterator[tuple[UInt8Array, npt.NDArray[np.float16]]]:
+    """Give a video's frames, and its scores (T, 2, H, W) of background and one class, as memory maps.
+
+    Long videos would not fit into memory.
+    """
     reader = VideoReader(record.path)
     height, width = fit_longest_side(reader.size, workspace.cfg.data.max_side)
     with tempfile.TemporaryDirectory() as folder:
         shape = (len(reader), height, width)
         frames = np.lib.format.open_memmap(Path(folder) / "frames.npy", "w+", np.uint8, (*shape, 3))
-        likely = np.lib.format.open_memmap(Path(folder) / "likely.npy", "w+", np.float16, shape)
+        scores = np.lib.format.open_memmap(Path(folder) / "scores.npy", "w+", np.float16, (shape[0], 2, *shape[1:]))
         for start, part in reader.chunks(FRAMES_AT_ONCE):
             here = slice(start, start + len(part))
             frames[here] = np.stack([resize(frame, (height, width)) for frame in part])
-            likely[here] = segmenter.predict_scores(np.asarray(frames[here]))[:, label]
-        yield frames, _ClassScores(likely)
+            scores[here] = segmenter.predict_scores(np.asarray(frames[here]))[:, [0, label]]
+        yield frames, scores

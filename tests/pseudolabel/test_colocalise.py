@@ -34,6 +34,18 @@ def test_boxes_enclose_the_object() -> None:
     assert corloc(boxes, [box[None] for box in truth]) == 1.0
 
 
+def test_likelihoods_find_what_scores_below_half_show() -> None:
+    frames, truth, scores = video()
+    scores[:, 2] *= 0.4  # nowhere above the background, but highest on the object
+    scores[:, 0] = 0.95 - scores[:, 2]
+    assert np.isnan(colocalise(frames, scores, 2, num_superpixels=120).boxes).all()
+    settings = ColocaliseSettings(scores="likelihood")
+    whole = colocalise(frames, scores, 2, num_superpixels=120, settings=settings)
+    assert corloc(whole.boxes, [box[None] for box in truth]) == 1.0
+    parts = colocalise(frames, scores, 2, num_superpixels=120, chunk=2, settings=settings)
+    np.testing.assert_array_equal(whole.labels, parts.labels)
+
+
 def test_chunks_change_nothing_and_frames_may_come_from_anywhere() -> None:
     frames, _, scores = video()
 
@@ -120,7 +132,8 @@ def test_bad_input_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("alpha", -1.0), ("high", 1.0), ("least_score", 0.0), ("bin_width", 2), ("iterations", 0)]
+    ("name", "value"),
+    [("alpha", -1.0), ("high", 1.0), ("least_score", 0.0), ("bin_width", 2), ("iterations", 0), ("scores", "prior")],
 )
 def test_settings_are_checked(name: str, value: Any) -> None:
     with pytest.raises(DataError, match=name):

@@ -74,6 +74,35 @@ def test_without_motion_segments_the_scores_decide() -> None:
         np.testing.assert_array_equal(predict_labels(frames, None, [1], motion=soft), soft > 0.5)
 
 
+def test_a_prior_alone_erases_as_posterior_and_not_as_likelihood() -> None:
+    frames, truth, motion, _ = shot()
+    sure = np.repeat(np.array([0.9999, 0.0001], np.float32), SIZE[1] * SIZE[2]).reshape(2, *SIZE[1:])
+    scores = np.repeat(sure[None], SIZE[0], axis=0)  # everywhere the same: the network knows no place
+    posterior, likelihood = (
+        predict_labels(frames, scores, [1], motion=motion, settings=LabelPredictionSettings(scores=kind))
+        for kind in ("posterior", "likelihood")
+    )
+    np.testing.assert_array_equal(likelihood, predict_labels(frames, None, [1], motion=motion))
+    assert agreement(likelihood, truth) > 0.9 > agreement(posterior, truth)
+    halved = LabelPredictionSettings(scores="likelihood", alpha=0.5)  # and alpha weighs nothing that is constant
+    np.testing.assert_array_equal(predict_labels(frames, scores, [1], motion=motion, settings=halved), likelihood)
+
+
+def test_likelihoods_ignore_invalid_pixels_and_need_motion() -> None:
+    frames, _, motion, scores = shot()
+    settings = LabelPredictionSettings(scores="likelihood")
+    valid = np.ones(SIZE, bool)
+    valid[:, :, 30:] = False
+    other = scores.copy()
+    other[:, :, :, 30:] = np.array([0.0, 1.0, 0.0, 0.0])[:, None, None]
+    first, second = (
+        predict_labels(frames, each, [1], motion=motion, valid=valid, settings=settings) for each in (scores, other)
+    )
+    np.testing.assert_array_equal(first, second)
+    alone = predict_labels(frames, scores, [1], motion=None)
+    np.testing.assert_array_equal(predict_labels(frames, scores, [1], motion=None, settings=settings), alone)
+
+
 def test_one_frame_without_a_segment_learns_from_its_neighbours() -> None:
     frames, truth, motion, scores = shot()
     motion[2] = 0
@@ -214,6 +243,7 @@ def test_bad_input_is_refused() -> None:
         ("connectivity", 6),
         ("time_weight", "linear"),
         ("seeds", "hard"),
+        ("scores", "prior"),
         ("band", -1),
     ],
 )
