@@ -40,9 +40,6 @@ valid bool (T, H, W)) -> labels uint8 (T, H, W), 255 = void. It must be picklabl
 MODES = ("online", "epoch")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
-LEAST_TRUST = 0.02
-"""Power of the scores at the start of a warm-up: enough to settle which of several tags a moving thing is."""
-
 
 class _Scouted(NamedTuple):
     """A batch whose labels are under way."""
@@ -66,9 +63,6 @@ class OnlineLabels(pl.Callback):
             a copy of which is kept, so that memory does not grow with the epoch.
         lag: steps between scores and training, >= 0; the loader's.
         workers: processes that label; 0 = this process (training waits).
-        warmup: in [0, 1]; over this share of the fit the scores that labellers see are raised to a power that grows
-            evenly from almost 0 to 1, so that the log-scores' weight (alpha of Eq. 2) does. A network that has learnt
-            nothing but that most pixels are background would otherwise erase the objects from its own labels.
 
     Attributes:
         lag: as given.
@@ -76,7 +70,7 @@ class OnlineLabels(pl.Callback):
         seconds: of the present epoch so far, validation left out.
 
     Raises:
-        DataError: unknown mode, negative ``lag`` or ``workers``, or ``warmup`` outside [0, 1].
+        DataError: unknown mode, negative ``lag`` or ``workers``.
     """
 
     def __init__(
@@ -86,16 +80,12 @@ class OnlineLabels(pl.Callback):
         mode: str = "online",
         lag: int = 2,
         workers: int = 2,
-        warmup: float = 0.0,
     ) -> None:
         if mode not in MODES:
             raise DataError(f"Unknown mode '{mode}' of online labels. Expected {' or '.join(MODES)}.")
         if lag < 0 or workers < 0:
             raise DataError(f"Online labels need lag >= 0 and workers >= 0, got lag={lag} and workers={workers}.")
-        if not 0 <= warmup <= 1:
-            raise DataError(f"Online labels: warmup is a share of the training, in [0, 1], got {warmup}.")
         self.labellers, self.mode, self.lag, self.workers = dict(labellers), mode, lag, workers
-        self.warmup = warmup
         self.seconds_waited = self.seconds = 0.0
         self._began = 0.0
         self._weights: dict[str, Tensor] | None = None
@@ -145,10 +135,6 @@ class OnlineLabels(pl.Callback):
         """Leave processes and pending work behind: spawned ranks start their own."""
         return {**self.__dict__, "_pool": None, "_pending": deque(), "_weights": None}
 
-    def trust(self, done: float) -> float:
-        """Return the power of the scores, in (0, 1], when the share ``done`` of the fit's steps lies behind."""
-        return min(1.0, max(LEAST_TRUST, done / self.warmup)) if self.warmup else 1.0
-
     # --- parts of a step
 
     def _take_ahead(self, trainer: pl.Trainer, batch: Batch, batch_idx: int) -> list[Batch]:
@@ -172,8 +158,7 @@ class OnlineLabels(pl.Callback):
         if kind not in self.labellers:
             hint = nearest_name(kind, self.labellers) or "."
             raise DataError(f"'{name}' is of kind '{kind}'{hint} Labellers are given for {', '.join(self.labellers)}.")
-        done = trainer.global_step / max(1, (trainer.max_epochs or 1) * trainer.num_training_batches)
-        scores = self._score(trainer, module, batch["image"]) ** np.float32(self.trust(done))
+        scores = self._score(trainer, module, batch["image"])
         motion = batch.get("motion")
         arrays = (
             np.ascontiguousarray(batch["image"].permute(0, 2, 3, 1).cpu().numpy()),  # (T, 3, h, w) -> (T, h, w, 3)

@@ -224,7 +224,7 @@ class MCNN:
                 parts.append(ImageBatches(loaders, allowed, batch_size=cfg.shots.count, **augment, epoch=epoch))
             return parts[0] if len(parts) == 1 else MixedBatches(parts)
 
-        labels = online_labels(cfg, alpha=alpha, warmup=cfg.labels.warmup if start is None else 0.0)
+        labels = online_labels(cfg, alpha=alpha)
         data = ShotDataModule(batches, workers=cfg.workers_per_loader, lag=labels.lag, seed=cfg.seed)
         callbacks = [labels, keep_last(folder)]
         trainer = build_trainer(cfg, folder.name, folder, max_epochs=1, callbacks=callbacks, loggers=self.loggers)

@@ -59,20 +59,19 @@ def check_mcnn(cfg: DictConfig) -> None:
     motion_settings(**to_plain(cfg.motion))
     colocalise_options(cfg)
     for alpha in (cfg.labels.alpha, cfg.finetune.alpha):
-        for labeller in online_labels(cfg, alpha=alpha, warmup=cfg.labels.warmup).labellers.values():
+        for labeller in online_labels(cfg, alpha=alpha).labellers.values():
             if isinstance(labeller, EmAdaptLabeller):  # it looks at its settings when it labels: one blank pixel
                 blank = np.zeros((1, 1, 1), np.uint8)
                 likely = np.full((1, 2, 1, 1), 0.5, np.float32)
                 labeller(blank[..., None].repeat(3, -1), np.ones((1, 2), bool), likely, None, blank == 0)
 
 
-def online_labels(cfg: DictConfig, *, alpha: float, warmup: float = 0.0) -> OnlineLabels:
+def online_labels(cfg: DictConfig, *, alpha: float) -> OnlineLabels:
     """Return the callback that labels the batches of shots and of images.
 
     Args:
         cfg: the whole configuration.
         alpha: weight of the network's scores in the energy.
-        warmup: share of the training over which that weight grows from 0; of motion labels alone.
 
     Raises:
         DataError: a setting of the labels is unknown or out of its range.
@@ -86,7 +85,7 @@ def online_labels(cfg: DictConfig, *, alpha: float, warmup: float = 0.0) -> Onli
         "image": make_labeller(still, **options[still]),
     }
     modes = {key: cfg.labels[key] for key in ("mode", "lag", "workers")}
-    return OnlineLabels(labellers, **modes, warmup=warmup if name == "motion" else 0.0)
+    return OnlineLabels(labellers, **modes)
 
 
 def colocalise_options(cfg: DictConfig) -> dict[str, Any]:

@@ -268,25 +268,3 @@ def train_on_two_ranks(folder: Path) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     train_on_two_ranks(Path(sys.argv[1]))
-
-
-def test_the_scores_weigh_more_and_more_while_warming_up() -> None:
-    labels = OnlineLabels({}, warmup=0.5)
-    assert labels.trust(0.0) == pytest.approx(0.02) and labels.trust(0.25) == pytest.approx(0.5)
-    assert labels.trust(0.5) == labels.trust(1.0) == 1.0
-    assert OnlineLabels({}).trust(0.0) == 1.0
-    with pytest.raises(DataError, match=r"warmup is a share.*got 1\.5"):
-        OnlineLabels({}, warmup=1.5)
-
-
-def test_a_warm_up_reaches_the_labeller() -> None:
-    seen: list[FloatArray] = []
-
-    def remember(frames: UInt8Array, allowed: Any, scores: FloatArray, motion: Any, valid: Any) -> UInt8Array:
-        seen.append(scores)
-        return np.zeros(scores[:, 0].shape, np.uint8)
-
-    network, _ = fit(OnlineLabels({"shot": remember}, lag=0, workers=0, warmup=0.5))
-    for step, (scores, power) in enumerate(zip(seen, (0.02, 0.4, 0.8, 1.0, 1.0), strict=True)):
-        plain = network.scores(network.seen[step]["image"], network.weights[step])
-        assert np.allclose(scores, plain**power, atol=1e-4)
