@@ -9,7 +9,7 @@ are the same for all. Runs that are done are not done again. Any key of ``train.
   small                         M-CNN* with the small field of view
   per-epoch                     M-CNN* with labels by the weights at the start of each epoch
   em-images, em-images-small    EM-Adapt on the tagged images alone, with both fields of view
-  images-em                     M-CNN whose tagged images are labelled by EM-Adapt
+  images-em, images-network     M-CNN whose tagged images are labelled by EM-Adapt, or by the network
   iterations-1 … iterations-5   M-CNN* with other iterations of cut and colours
   alpha-0.5, -1, -2, -3, -10    M-CNN* with another weight of the network's scores
   tune-alpha-0.5 … -10          M-CNN with another weight of the scores in fine-tuning
@@ -38,6 +38,9 @@ ITERATIONS = (1, 2, 3, 4, 5)
 
 ALPHAS = (0.5, 1.0, 2.0, 3.0, 10.0)
 
+IMAGES = {"em_adapt": "images-em", "network": "images-network"}
+"""The variant for each value of ``with_images.labels``; ``m-cnn`` is one of the two."""
+
 VARIANTS: dict[str, Changes] = {
     "m-cnn": {},
     "hard": {"labels.name": "hard", **_NO_MORE},
@@ -52,7 +55,10 @@ VARIANTS: dict[str, Changes] = {
         "segmenter.model.head": "small_fov",
         **_NO_MORE,
     },
-    "images-em": {"with_images.labels": "em_adapt", "twin": False, "colocalise.enabled": False},
+    **{
+        name: {"with_images.labels": labels, "twin": False, "colocalise.enabled": False}
+        for labels, name in IMAGES.items()
+    },
     **{f"iterations-{n}": {"energy.iterations": n, **_NO_MORE} for n in ITERATIONS},
     **{f"alpha-{a:g}": {"labels.alpha": a, **_NO_MORE} for a in ALPHAS},
     **{
@@ -120,22 +126,26 @@ def make_tables(cfg: DictConfig) -> list[dict[str, Any]]:
         one row per variant and seed: ``variant``, ``seed`` and the run's results.
     """
     rows = list(run_variants(cfg, VARIANTS, lead="m-cnn", shared=shared_stages))
-    show_tables(rows, Path(cfg.root) / "tables")
+    show_tables(rows, Path(cfg.root) / "tables", images_by=cfg.with_images.labels)
     return rows
 
 
-def show_tables(rows: Rows, folder: Path) -> None:
+def show_tables(rows: Rows, folder: Path, *, images_by: str = "network") -> None:
     """Print all tables for which there are runs, and write ``<folder>/*.csv``.
 
     Args:
         rows: see :data:`Rows`.
         folder: gets ``table1``, ``table2``, ``table4``, ``differences``, ``sensitivity`` and ``cost``.
+        images_by: what labels the images of ``m-cnn``, a value of ``with_images.labels``.
     """
     where = next((name for name in DOMAINS if any(model.get(name) for row in rows for model in row["models"])), "train")
     note = f"IoU % on {where}, {len({row['seed'] for row in rows})} seeds, mean ± std"
     lead = [row for row in rows if row["variant"] == "m-cnn"]
     twins = {row["seed"]: row["twin"][where] for row in lead if row["twin"].get(where)}
     em_videos = _better(rows, {"small": "em-small", "large": "em-large"}, where)
+    with_images = {
+        labels: _of(rows, "m-cnn" if labels == images_by else name, "stage_c", where) for labels, name in IMAGES.items()
+    }
     em_images = _better(rows, {"small": "em-images-small", "large": "em-images"}, where)
     table_1 = [
         ("EM-Adapt, small FOV", _of(rows, "em-small", "stage_a", where)),
@@ -151,13 +161,13 @@ def show_tables(rows: Rows, folder: Path) -> None:
         (f"EM-Adapt, videos ({em_videos[0]} FOV, the better)", em_videos[1]),
         (f"EM-Adapt, images ({em_images[0]} FOV, the better)", em_images[1]),
         ("M-CNN, videos", _of(rows, "m-cnn", "stage_b", where)),
-        ("M-CNN, videos + images (EM-Adapt labels)", _of(rows, "images-em", "stage_c", where)),
-        ("M-CNN, videos + images (network's labels)", _of(rows, "m-cnn", "stage_c", where)),
+        ("M-CNN, videos + images (EM-Adapt labels)", with_images["em_adapt"]),
+        ("M-CNN, videos + images (network's labels)", with_images["network"]),
     ]
     names = class_names([scores for _, found in (*table_1, *table_2) for _, scores in found])
     _by_class(f"Table 1. Variants, {note}", table_1, names, twins, folder, name="table1")
     _by_class(f"Table 2. Videos and images, {note}", table_2, names, twins, folder, name="table2")
-    _differences(rows, em_videos, em_images, where, folder)
+    _differences(rows, em_videos, em_images, with_images, where, folder)
     _sensitivity(rows, where, note, folder)
     _table_4(lead, folder)
     _cost(rows, folder)
@@ -208,10 +218,15 @@ def _by_class(
 
 
 def _differences(
-    rows: Rows, em_videos: tuple[str, Found], em_images: tuple[str, Found], where: str, folder: Path
+    rows: Rows,
+    em_videos: tuple[str, Found],
+    em_images: tuple[str, Found],
+    with_images: Mapping[str, Found],
+    where: str,
+    folder: Path,
 ) -> None:
     """What the paper claims, seed by seed: runs of one seed share all that the difference is not about."""
-    before, after, with_images = (_of(rows, "m-cnn", stage, where) for stage in ("stage_a", "stage_b", "stage_c"))
+    before, after, added = (_of(rows, "m-cnn", stage, where) for stage in ("stage_a", "stage_b", "stage_c"))
     pairs = (
         ("motion soft − hard (M-CNN*)", before, _of(rows, "hard", "stage_a", where)),
         ("fine-tuned − not (M-CNN − M-CNN*)", after, before),
@@ -224,9 +239,9 @@ def _differences(
         (f"M-CNN − EM-Adapt, videos ({em_videos[0]} FOV)", after, em_videos[1]),
         ("large − small FOV (M-CNN*)", before, _of(rows, "small", "stage_a", where)),
         ("labels per step − per epoch (M-CNN*)", before, _of(rows, "per-epoch", "stage_a", where)),
-        ("M-CNN, with images − without", with_images, after),
-        (f"M-CNN with images − EM-Adapt, images ({em_images[0]} FOV)", with_images, em_images[1]),
-        ("images labelled by network − by EM-Adapt", with_images, _of(rows, "images-em", "stage_c", where)),
+        ("M-CNN, with images − without", added, after),
+        (f"M-CNN with images − EM-Adapt, images ({em_images[0]} FOV)", added, em_images[1]),
+        ("images labelled by network − by EM-Adapt", with_images["network"], with_images["em_adapt"]),
     )
     lines = []
     for label, first, second in pairs:
