@@ -31,6 +31,7 @@ class Encoder3D(Tagger):
         output_stride: spatial stride of the last feature map (32 = the paper's).
         temporal_stride: temporal stride of the last feature map (8 = the paper's).
         dilate: dilate what follows a removed stride, as pretrained weights want.
+        last: block with which the network ends (Mixed_5c = the paper's); see :class:`modules.nets.i3d.InceptionI3d`.
         dropout: before the classifier.
         bn_momentum: of the batch norms; None = the network's own 0.01, which suits long training and fine-tuning.
         clip_size: side of the frames in a clip.
@@ -50,6 +51,7 @@ class Encoder3D(Tagger):
         output_stride: int = 32,
         temporal_stride: int = 8,
         dilate: bool = True,
+        last: str = "Mixed_5c",
         dropout: float = 0.5,
         bn_momentum: float | None = None,
         clip_size: int = 224,
@@ -66,6 +68,7 @@ class Encoder3D(Tagger):
             temporal_stride=temporal_stride,
             dropout=dropout,
             dilate=dilate,
+            last=last,
         )
         if weights is not None:
             load_weights(self.network, weights, ignored=("logits.",))
@@ -144,7 +147,7 @@ class Encoder3D(Tagger):
     def _clip_maps(self, clip: UInt8Array, targets: Sequence[int]) -> FloatArray:
         frames = torch.from_numpy(np.ascontiguousarray(clip)).to(self.device)
         classes = torch.as_tensor(list(targets), device=self.device)[None]
-        with GradCAM(self, self.network.Mixed_5c) as cam:
+        with GradCAM(self, self.network.get_submodule(self.network.last)) as cam:
             maps, _ = cam(frames.permute(3, 0, 1, 2)[None], classes)  # (T, H, W, 3) -> (1, 3, T, H, W)
         return maps[0].float().cpu().numpy()
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pseudolabel.types import DataError, nearest_name
+
 Triple = tuple[int, int, int]
 """Time, height, width."""
 
@@ -127,16 +129,16 @@ class InceptionI3d(nn.Module):
         dropout: probability before the logits.
         dilate: False leaves the layers after a removed stride undilated: smaller receptive fields, so that a network
             trained from random weights on small frames locates better. Pretrained weights want True.
+        last: the Inception block with which the features end. With an earlier one than the paper's the network is
+            shallower and each cell of its map sees less of the frame.
 
     Attributes:
-        num_features: channels of Mixed_5c, 1024 at width 1.
-        Mixed_5c: the last block, the layer to give to Grad-CAM.
+        num_features: channels of the last block, 1024 at width 1.
+        last: as given, the name of the layer to give to Grad-CAM.
 
     Raises:
-        ValueError: a stride is not one of those listed.
+        DataError: a stride or block is not one of those listed.
     """
-
-    Mixed_5c: InceptionBlock
 
     def __init__(
         self,
@@ -147,19 +149,25 @@ class InceptionI3d(nn.Module):
         temporal_stride: int = 8,
         dropout: float = 0.5,
         dilate: bool = True,
+        last: str = "Mixed_5c",
     ) -> None:
         super().__init__()
+        if last not in _INCEPTION:
+            hint = nearest_name(last, _INCEPTION) or "."
+            raise DataError(f"Unknown last block '{last}'{hint} Known: {', '.join(_INCEPTION)}.")
         if output_stride not in (32, 16, 8) or temporal_stride not in (8, 4, 2, 1):
-            raise ValueError(
+            raise DataError(
                 f"Wrong output_stride={output_stride}, temporal_stride={temporal_stride}. "
                 "Expected output_stride 32, 16 or 8 and temporal_stride 8, 4, 2 or 1."
             )
         self.num_classes, self.width = num_classes, width
-        self.output_stride, self.temporal_stride = output_stride, temporal_stride
+        self.output_stride, self.temporal_stride, self.last = output_stride, temporal_stride, last
         channels = 3
         for name, stride, dilation in _strides(output_stride, temporal_stride, dilate=dilate):
             layer, channels = self._layer(name, channels, stride, dilation)
             self.add_module(name, layer)
+            if name == last:
+                break
         self.num_features = channels
         self.dropout = nn.Dropout(dropout)
         self.logits = Unit3d(channels, num_classes, plain=True)
@@ -183,8 +191,8 @@ class InceptionI3d(nn.Module):
         return self.head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Map RGB in [-1, 1], (B, 3, T, H, W), to Mixed_5c, (B, C, t, h, w): sizes over strides, rounded up."""
-        for name in _LAYERS:
+        """Map RGB in [-1, 1], (B, 3, T, H, W), to the last block, (B, C, t, h, w): sizes over strides, rounded up."""
+        for name in _LAYERS[: _LAYERS.index(self.last) + 1]:
             x = self.get_submodule(name)(x)
         return x
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from modules.nets.backbones import load_weights
 from modules.nets.i3d import InceptionI3d, MaxPool3dSame, Unit3d, pad_same
+from pseudolabel.types import DataError
 
 # Input channels and the six widths of every block, as in the authors' release.
 BLOCKS = {
@@ -92,6 +93,23 @@ def test_a_checkpoint_in_the_releases_form_loads_strictly(tmp_path: Path) -> Non
     other = InceptionI3d(9, width=0.1)
     load_weights(other, tmp_path / "rgb_imagenet.pt", ignored=("logits.",))
     assert torch.equal(other.Mixed_5c.b2b.conv3d.weight, source.Mixed_5c.b2b.conv3d.weight)
+
+
+def test_a_network_may_end_early() -> None:
+    whole = InceptionI3d(5, width=0.1, output_stride=8, temporal_stride=4, dilate=False).eval()
+    early = InceptionI3d(5, width=0.1, output_stride=8, temporal_stride=4, dilate=False, last="Mixed_4b").eval()
+    shared = {
+        key: value for key, value in whole.state_dict().items() if key in early.state_dict() and "logits" not in key
+    }
+    early.load_state_dict(shared, strict=False)
+    clip = torch.rand(1, 3, 8, 32, 32)
+    seen: list[torch.Tensor] = []
+    whole.Mixed_4b.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        whole(clip)
+        assert torch.equal(early.forward_features(clip), seen[0])
+        assert early(clip).shape == (1, 5)
+    assert not hasattr(early, "Mixed_4c") and early.num_features == seen[0].shape[1]
 
 
 @pytest.mark.parametrize("output_stride", [32, 16, 8])
@@ -181,8 +199,13 @@ def test_unit_and_pool_by_hand() -> None:
 
 @pytest.mark.parametrize("options", [{"output_stride": 4}, {"temporal_stride": 3}])
 def test_unknown_strides_are_refused(options: dict) -> None:
-    with pytest.raises(ValueError, match="Expected output_stride 32, 16 or 8 and temporal_stride 8, 4, 2 or 1"):
+    with pytest.raises(DataError, match="Expected output_stride 32, 16 or 8 and temporal_stride 8, 4, 2 or 1"):
         InceptionI3d(2, width=0.02, **options)
+
+
+def test_an_unknown_last_block_is_refused() -> None:
+    with pytest.raises(DataError, match=r"Unknown last block 'Mixed_4x'.*did you mean 'Mixed_4"):
+        InceptionI3d(2, width=0.02, last="Mixed_4x")
 
 
 def test_it_tells_directions_of_time_apart() -> None:
