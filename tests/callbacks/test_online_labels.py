@@ -235,7 +235,6 @@ def test_the_segmenter_trains_on_them_under_autocast() -> None:
     assert float(trainer.callback_metrics["train/loss"]) > 0
 
 
-@pytest.mark.slow
 def test_two_ranks_label_their_own_batches(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "tests.callbacks.test_online_labels", str(tmp_path)], check=True)
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
