@@ -88,11 +88,18 @@ class OnlineLabels(pl.Callback):
         self.labellers, self.mode, self.lag, self.workers = dict(labellers), mode, lag, workers
         self.seconds_waited = self.seconds = 0.0
         self._began = 0.0
+        self._threads = 0
         self._weights: dict[str, Tensor] | None = None
         self._pending: deque[_Scouted] = deque()
         self._pool: Executor | None = None
 
     # --- hooks
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave cores to the labelling processes: threads that fight with them for a core make a step twice as long."""
+        if pl_module.device.type == "cpu" and self.workers:
+            self._threads = torch.get_num_threads()
+            torch.set_num_threads(max(1, self._threads - self.workers))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget what an epoch that was cut short has left; keep the weights if the mode is ``"epoch"``."""
@@ -124,7 +131,7 @@ class OnlineLabels(pl.Callback):
             pl_module.log("train/label_wait_share", share, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End the processes."""
+        """End the processes, and take their cores back."""
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -225,6 +232,9 @@ class OnlineLabels(pl.Callback):
         self._pending.clear()
 
     def _close(self) -> None:
+        if self._threads:
+            torch.set_num_threads(self._threads)
+            self._threads = 0
         self._forget()
         self._weights = None
         pool, self._pool = self._pool, None

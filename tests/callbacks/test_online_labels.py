@@ -70,6 +70,7 @@ class Network(pl.LightningModule):
         self.seconds = seconds
         self.seen: list[dict[str, Any]] = []
         self.weights: list[dict[str, Tensor]] = []
+        self.threads: list[int] = []
 
     def forward(self, images: Tensor) -> Tensor:
         return self.conv(self.dropout(images.float() / 255))
@@ -82,6 +83,7 @@ class Network(pl.LightningModule):
         assert self.training and self.dropout.training
         self.weights.append({name: value.detach().clone() for name, value in self.state_dict().items()})
         self.seen.append(batch)
+        self.threads.append(torch.get_num_threads())
         time.sleep(self.seconds)
         return weighted_cross_entropy(self(batch["image"]), batch["labels"], batch["weight"])
 
@@ -164,6 +166,17 @@ def test_without_lag_training_waits() -> None:
 def test_workers_have_one_thread_and_no_torch() -> None:
     network, _ = fit(OnlineLabels({"shot": threads_and_process}, lag=1, workers=1), length=2)
     assert len(network.seen) == 2
+
+
+def test_the_processes_get_their_cores_and_give_them_back() -> None:
+    before = torch.get_num_threads()
+    try:
+        for workers, given, expected in ((2, 5, 3), (2, 2, 1), (0, 5, 5)):
+            torch.set_num_threads(given)
+            network, _ = fit(OnlineLabels({"shot": best_allowed}, lag=1, workers=workers), length=1)
+            assert network.threads == [expected] and torch.get_num_threads() == given
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_epoch_cut_short_leaves_nothing_behind() -> None:
