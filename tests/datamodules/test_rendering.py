@@ -175,7 +175,7 @@ def test_actions_differ_in_time() -> None:
     """Each action has its own course, in every one of a few random performances."""
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        body = BODIES["dog"](rng, texture)
+        body = BODIES["dog"](rng)
         walk, jump, roll, none = (MOTIONS[a](rng, body, TIME) for a in ("walking", "jumping", "rolling", "none"))
         np.testing.assert_allclose(walk.joints["limb0"], -walk.joints["limb1"], atol=1e-9)
         assert walk.x[-1] - walk.x[0] > 0.5
@@ -184,7 +184,7 @@ def test_actions_differ_in_time() -> None:
         assert np.ptp(jump.y) > 0.5
         assert max(np.ptp(motion.y) for motion in (walk, roll, none)) < 0.2
         assert max(np.ptp(none.x), *(np.ptp(none.joints[name]) for name, _ in body.limbs)) < 0.35
-        bird = BODIES["bird"](rng, texture)
+        bird = BODIES["bird"](rng)
         fly, perch = (MOTIONS[action](rng, bird, TIME) for action in ("flying", "none"))
         assert np.ptp(fly.stretch["wing0"]) > 1.0
         assert np.ptp(perch.stretch["wing0"]) < 0.1
@@ -194,17 +194,17 @@ def test_idle_poses_overlap_with_steps() -> None:
     spread = []
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        body = BODIES["cat"](rng, texture)
+        body = BODIES["cat"](rng)
         spread.append(abs(MOTIONS["none"](rng, body, TIME).joints["limb0"][0]))
     assert 8 <= sum(angle > 0.2 for angle in spread) <= 28
 
 
 def test_torsos_are_shared_and_heads_are_not() -> None:
-    cat, dog = (BODIES[actor](np.random.default_rng(5), texture) for actor in ("cat", "dog"))
+    cat, dog = (BODIES[actor](np.random.default_rng(5)) for actor in ("cat", "dog"))
     assert [part.name for part in cat.parts] == [part.name for part in dog.parts]
     heads = [next(part for part in body.parts if part.name == "head") for body in (cat, dog)]
     assert (heads[0].sprite.pixels != heads[1].sprite.pixels).any()
-    again = next(part for part in BODIES["cat"](np.random.default_rng(6), texture).parts if part.name == "head")
+    again = next(part for part in BODIES["cat"](np.random.default_rng(6)).parts if part.name == "head")
     np.testing.assert_array_equal(again.sprite.pixels[..., 3], heads[0].sprite.pixels[..., 3])
 
 
