@@ -16,7 +16,7 @@ from datamodules.rendering import render_video
 from datamodules.stills import IMAGE_SOURCES, SyntheticStills, generate_stills, render_still, with_void_band
 from datamodules.studio.actors import BODIES
 from datamodules.studio.painting import cast_shadow, ground, pastel
-from datamodules.studio.scenery import DISTRACTORS, texture
+from datamodules.studio.scenery import DISTRACTORS
 from datamodules.studio.still_life import DEFAULT_CLASSES, StillOptions, StillPlan, poses_of, set_still
 from pseudolabel.types import VOID, DataError, LabelSpace, Tag
 
@@ -116,7 +116,7 @@ def test_heads_are_the_same_part_in_both_domains() -> None:
     """The same seed gives a body the same head, and stills are made of the bodies that videos are made of."""
     scene = set_still(np.random.default_rng(0), ["cat"], [], OPTIONS.names, size=(48, 64))
     head = next(part for part in scene.things[0].body.parts if part.name == "head")
-    film = next(part for part in BODIES["cat"](np.random.default_rng(3), texture).parts if part.name == "head")
+    film = next(part for part in BODIES["cat"](np.random.default_rng(3)).parts if part.name == "head")
     np.testing.assert_array_equal(head.sprite.pixels[..., 3], film.sprite.pixels[..., 3])
     assert scene.things[0].label == OPTIONS.names.index("cat")
     assert set(poses_of("cat")) == {"jumping", "none", "rolling", "walking"}
