@@ -147,8 +147,6 @@ class Options:
         for option in fields(self):
             if given[option.name] == option.default:
                 del given[option.name]
-        if not self.difficulty.coats:
-            del given["difficulty"]["coats"]
         return json.loads(json.dumps(given))
 
     @property

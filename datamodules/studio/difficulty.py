@@ -24,8 +24,6 @@ class Difficulty:
         noise: strength of sensor noise, 1 = sigma 1.5 to 7 grey levels.
         min_area: smallest area of an actor as a share of the frame.
         max_area: largest area of an actor as a share of the frame.
-        coats: share of the actors whose bodies wear what is usual for their class, see datamodules/studio/coats.py; the
-            others wear any texture.
     """
 
     several: float = 0.25
@@ -39,7 +37,6 @@ class Difficulty:
     noise: float = 1.0
     min_area: float = 0.1
     max_area: float = 0.28
-    coats: float = 0.0
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Difficulty:
@@ -61,6 +58,4 @@ class Difficulty:
             raise DataError(
                 f"Synthetic videos: expected 0 < min_area <= max_area <= 0.5, got {made.min_area} and {made.max_area}."
             )
-        if made.coats > 1:
-            raise DataError(f"Synthetic videos: coats is a share of the actors, in [0, 1], got {made.coats}.")
         return made

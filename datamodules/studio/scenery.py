@@ -38,49 +38,36 @@ def palette(rng: np.random.Generator, count: int) -> FloatArray:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0].astype(np.float32) * np.float32(255.0)
 
 
-FUR, STRIPES, SPOTS, CHECKS, PATCHES, SMOOTH = range(6)
-"""Kinds of texture."""
-
-
-def texture(
-    rng: np.random.Generator,
-    shape: tuple[int, int],
-    *,
-    detail: int = 1,
-    kind: int | None = None,
-    colours: FloatArray | None = None,
-) -> UInt8Array:
-    """Return a random texture, uint8 (h, w, 3).
+def texture(rng: np.random.Generator, shape: tuple[int, int], *, detail: int = 1) -> UInt8Array:
+    """Return a random texture, uint8 (h, w, 3): fur, stripes, spots, checks, patches or smooth noise.
 
     Args:
         rng: source of randomness.
         shape: height and width in pixels.
         detail: how many times finer than what suits a body part.
-        kind: fur, stripes, spots, checks, patches or smooth noise; None = any.
-        colours: float32 (3, 3), RGB in [0, 255]; None = any.
     """
     ys, xs = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].astype(np.float32)
     angle = rng.uniform(0, np.pi)
     along = np.cos(angle) * xs + np.sin(angle) * ys
     across = np.cos(angle) * ys - np.sin(angle) * xs
     frequency = rng.uniform(4.0, 11.0) * detail
-    kind = int(rng.integers(6)) if kind is None else kind
+    kind = rng.integers(6)
     coarse = value_noise(rng, shape, cells=3 * detail, octaves=2)
-    if kind == FUR:
+    if kind == 0:
         field = 0.3 + 0.4 * value_noise(rng, shape, cells=12 * detail, octaves=2)
-    elif kind == STRIPES:
+    elif kind == 1:
         field = 0.5 + 0.5 * np.sin(frequency * along + 3.0 * coarse)
-    elif kind == SPOTS:
+    elif kind == 2:
         field = (np.sin(frequency * along) * np.sin(frequency * across + 2.0 * coarse) > 0.3).astype(np.float32)
-    elif kind == CHECKS:
+    elif kind == 3:
         field = (np.sin(frequency * along) * np.sin(frequency * across) > 0).astype(np.float32)
-    elif kind == PATCHES:
+    elif kind == 4:
         field = np.floor(value_noise(rng, shape, cells=4 * detail, octaves=2) * 3.0) / 2.0
     else:
         field = coarse
     shade = 0.8 + 0.4 * value_noise(rng, shape, cells=5 * detail, octaves=3)
     ramp = np.array([0.0, 0.5, 1.0])
-    colours = palette(rng, 3) if colours is None else colours
+    colours = palette(rng, 3)
     table = np.stack([np.interp(np.linspace(0, 1, 256), ramp, column) for column in colours.T], axis=-1)
     painted = table.astype(np.float32)[(field * 255).astype(np.uint8)]
     return cast(UInt8Array, cv2.multiply(painted, cv2.merge([shade] * 3), dtype=cv2.CV_8U))

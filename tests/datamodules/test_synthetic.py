@@ -225,7 +225,7 @@ def test_demo_configuration_keeps_its_folder(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(synthetic, "write_once", lambda _, fingerprint, *__, **___: asked.append(fingerprint))
     source = yaml.safe_load(Path("configs/data/synthetic.yaml").read_text())["source"]
     generate(tmp_path, **{k: v for k, v in source.items() if k not in ("root", "workers", *READER_OPTIONS)})
-    assert folder_name(asked[0]) == "074f5be2c5"
+    assert folder_name(asked[0]) == "779c6a01cb"
 
 
 def test_pictures_of_one_shot_are_what_they_always_were() -> None:
@@ -233,27 +233,6 @@ def test_pictures_of_one_shot_are_what_they_always_were() -> None:
     video = render_video([0, 0, 0], [Tag("cat", "walking")], [68], frames=2, size=(32, 48), annotated=[0])
     assert hashlib.sha256(video.masks.tobytes()).hexdigest()[:10] == "2b14023a48"
     assert video.frames.mean() == pytest.approx(125.399, abs=0.5)
-
-
-def test_without_usual_coats_old_folders_stay() -> None:
-    plain = Options.build(5, 2, 6, (32, 48), 3, None, 0, {"coats": 0.0})
-    assert plain.fingerprint == Options.build(5, 2, 6, (32, 48), 3, None, 0, {}).fingerprint
-    dressed = replace(plain, difficulty=replace(plain.difficulty, coats=0.5))
-    assert folder_name(dressed.fingerprint) != folder_name(plain.fingerprint)
-
-
-def test_usual_coats_show_in_the_pictures() -> None:
-    def render(coats: float) -> Any:
-        calm = Difficulty(coats=coats, several=0, absent=0, occlusion=0, light=0, noise=0, blur=0, distractors=0)
-        options: Any = {"frames": 2, "size": (64, 96), "annotated": [0], "difficulty": calm}
-        return [render_video([0, 0, n], [Tag("ball", "rolling")], [36], **options) for n in range(6)]
-
-    def redness(videos: Any) -> list[float]:
-        bodies = [video.frames[0][video.masks[0] > 0].astype(float) for video in videos]
-        return [float((body[:, 0] - body[:, 2]).mean()) for body in bodies]
-
-    usual, any_texture = redness(render(1.0)), redness(render(0.0))
-    assert min(usual) > 30 and np.ptp(usual) < np.ptp(any_texture)
 
 
 @pytest.fixture(scope="module")
@@ -355,7 +334,6 @@ def test_plain_classes_read_the_same_files(folder: Path) -> None:
         ({"shots": 2, "idle": 0.7, "irrelevant": 0.7}, "shares of the shots"),
         ({"irrelevant": 0.2}, "needs videos of several shots"),
         ({"min_area": 0.3, "max_area": 0.2}, "min_area <= max_area"),
-        ({"coats": 1.5}, "a share of the actors"),
     ],
 )
 def test_bad_options_are_data_errors(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
