@@ -20,7 +20,8 @@ from datamodules.transforms import fit_longest_side, resize
 from datamodules.video import VideoReader
 from modules.distributed import gather_lists, own_share
 from modules.segmenter import Segmenter
-from pseudolabel.colocalise import ColocaliseSettings, colocalise, corloc, largest_box, mean_corloc
+from pseudolabel.boxes import corloc, largest_box, mean_corloc
+from pseudolabel.colocalise import ColocaliseSettings, colocalise
 from pseudolabel.types import BoolArray, FloatArray, UInt8Array
 from recipes.workspace import Workspace
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from pseudolabel.colocalise import ColocaliseSettings, colocalise, corloc, largest_box, mean_corloc
+from pseudolabel.boxes import corloc
+from pseudolabel.colocalise import ColocaliseSettings, colocalise
 from pseudolabel.types import DataError
 
 SIZE = (5, 48, 64)
@@ -86,31 +87,6 @@ def test_colours_decide_what_scores_leave_open() -> None:
     assert abs((labels > 0).mean() - area) < 0.5 * abs(rough - area)
 
 
-def test_the_box_of_the_largest_component_by_hand() -> None:
-    mask = np.zeros((8, 10), bool)
-    mask[0, 0:3] = True
-    mask[3:5, 4:6] = True
-    mask[5, 6] = True  # joined by a corner
-    assert largest_box(mask).tolist() == [4, 3, 7, 6]
-    assert np.isnan(largest_box(np.zeros((3, 3), bool))).all()
-    assert largest_box(np.ones((3, 4), bool)).tolist() == [0, 0, 4, 3]
-
-
-def test_corloc_by_hand() -> None:
-    boxes = [[0, 0, 10, 10], [0, 0, 10, 10], [np.nan] * 4, [0, 0, 1, 1], [0, 0, 10, 10]]
-    truth = [
-        [[50, 50, 60, 60], [0, 0, 10, 19]],  # IoU 10 / 19 with the second: right
-        [[0, 0, 10, 20]],  # IoU 1/2 exactly: wrong
-        [[0, 0, 10, 10]],  # nothing found: wrong
-        np.zeros((0, 4)),  # not annotated
-        [[0, 0, 10, 10]],
-    ]
-    assert corloc(boxes, truth) == 0.5
-    assert np.isnan(corloc(np.zeros((1, 4)), [[]]))
-    assert mean_corloc({"cat": 0.5, "dog": 1.0, "none": float("nan")}) == 0.75
-    assert np.isnan(mean_corloc({}))
-
-
 def test_bad_input_is_refused() -> None:
     frames, _, scores = video()
     with pytest.raises(DataError, match="Predict every frame"):
@@ -125,10 +101,6 @@ def test_bad_input_is_refused() -> None:
         colocalise(frames, broken, 2)
     with pytest.raises(DataError, match="uint8"):
         colocalise(frames.astype(np.float32), scores, 2)
-    with pytest.raises(DataError, match="boxes must be"):
-        corloc(np.zeros((2, 4)), [[[0, 0, 1, 1]]])
-    with pytest.raises(DataError, match="frame 0"):
-        corloc(np.zeros((1, 4)), [[0, 0, 1, 1]])
 
 
 @pytest.mark.parametrize(
