@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
@@ -75,17 +77,27 @@ def class_weighted_cross_entropy(
     return (weights.to(per_image) * per_image).sum() / (labels != VOID).sum().clamp(min=1)
 
 
-def class_balance(counts: ArrayLike) -> Tensor:
+ClassUnit = Literal["rarest", "mean"]
+"""Which object counts 1 in the loss: a sample of the rarest class, or the average sample."""
+
+CLASS_UNITS: tuple[ClassUnit, ...] = ("rarest", "mean")
+
+
+def class_balance(counts: ArrayLike, *, unit: ClassUnit = "rarest") -> Tensor:
     """Return the weight of every class by its number of training samples (Tokmakov et al. 2016, Sec. 4.2).
 
     ``min_j num_j / num_l`` for object class l, the minimum being over the object classes that have samples, and 1 for
     background, whose weight the paper leaves open. A class without samples gets 1: no label will name it.
 
+    ``unit="mean"`` is ours: the same ratios, scaled so that the samples' mean weight is 1. Else one class of very few
+    samples makes all objects light against the background.
+
     Args:
         counts: (C,) samples per class, >= 0, background first (its count is not used).
+        unit: see :data:`ClassUnit`.
 
     Returns:
-        float32 (C,), in (0, 1].
+        float32 (C,), > 0; at most 1 with ``unit="rarest"``.
 
     Raises:
         ValueError: no object class has samples, or a count is negative.
@@ -95,7 +107,8 @@ def class_balance(counts: ArrayLike) -> Tensor:
     present = objects > 0
     if samples.ndim != 1 or not bool(present.any()) or bool((objects < 0).any()):
         raise ValueError(f"class_balance needs counts (C,) >= 0 with samples of some object class, got {samples}.")
-    weights = torch.where(present, objects[present].min() / objects.clamp(min=1), torch.ones_like(objects))
+    reference = objects[present].min() if unit == "rarest" else objects[present].mean()
+    weights = torch.where(present, reference / objects.clamp(min=1), torch.ones_like(objects))
     return torch.cat([weights.new_ones(1), weights])
 
 

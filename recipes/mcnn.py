@@ -209,7 +209,8 @@ class MCNN:
         tags = [self.space.allowed(item.tags) * cfg.shots.count for item in shots]
         tags += [self.space.allowed(item.tags).astype(int) for item in images]
         counts = np.sum(tags, axis=0)
-        segmenter = self._new_segmenter(class_weights=class_balance(counts).tolist(), lr=options.lr)
+        weights = class_balance(counts, unit=crops.class_weights)
+        segmenter = self._new_segmenter(class_weights=weights.tolist(), lr=options.lr)
         if start is not None:
             segmenter.load_state_dict(read_checkpoint(self.run.path / start / "best.ckpt")["state_dict"])
         augment = {"crop": crops.crop, "scales": tuple(crops.scales), "jitter": crops.jitter, "seed": cfg.seed}

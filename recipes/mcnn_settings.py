@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from callbacks.online_labels import OnlineLabels
 from modules.checkpoints import to_plain
+from modules.losses import CLASS_UNITS
 from pseudolabel.colocalise import ColocaliseSettings
 from pseudolabel.labellers import EmAdaptLabeller, make_labeller
 from pseudolabel.motion_settings import motion_settings
@@ -20,6 +21,7 @@ SWITCHES: dict[str, tuple[str | None, ...]] = {
     "with_images.labels": ("network", "em_adapt"),
     "train_on": ("videos", "images"),
     "segmenter.init": (None, "encoder2d"),
+    "segmenter.class_weights": CLASS_UNITS,
 }
 """The settings of the tables and what each may be."""
 
