@@ -39,11 +39,13 @@ def test_portions_of_em_adapt_are_looked_at() -> None:
 
 
 def test_what_labels_shots_and_images() -> None:
-    cfg = mcnn_config(HERE, HERE, ["energy.iterations=3"])
+    cfg = mcnn_config(HERE, HERE, ["energy.iterations=3", "with_images.labels=network"])
     check_mcnn(cfg)
     labellers = online_labels(cfg, alpha=2.5).labellers
     shot, image = labellers["shot"], labellers["image"]
     assert isinstance(shot, MotionLabeller) and (shot.settings.alpha, shot.settings.iterations) == (2.5, 3)
     assert isinstance(image, NetworkLabeller) and image.settings == shot.settings
+    other = online_labels(mcnn_config(HERE, HERE, ["with_images.labels=em_adapt"]), alpha=1.0).labellers
+    assert isinstance(other["shot"], MotionLabeller) and isinstance(other["image"], EmAdaptLabeller)
     em = online_labels(mcnn_config(HERE, HERE, ["labels.name=em_adapt"]), alpha=1.0).labellers
     assert all(isinstance(labeller, EmAdaptLabeller) for labeller in em.values())
