@@ -216,7 +216,7 @@ def _build(name: str, output_stride: int, args: dict[str, Any]) -> Any:
     try:
         body: Any = timm.create_model(name, pretrained=False, num_classes=0, **stride, **args)
         return dilate_vgg(body) if dense_vgg else body
-    except (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(
             f"Backbone '{name}' cannot be built with output_stride={output_stride} and args={args} "
             f"({type(error).__name__}: {str(error) or 'no message'}). Use output_stride=32 and the arguments that timm "
