@@ -77,10 +77,10 @@ def class_weighted_cross_entropy(
     return (weights.to(per_image) * per_image).sum() / (labels != VOID).sum().clamp(min=1)
 
 
-ClassUnit = Literal["rarest", "mean"]
-"""Which object counts 1 in the loss: a sample of the rarest class, or the average sample."""
+ClassUnit = Literal["rarest", "mean", "all"]
+"""Which object counts 1 in the loss: a sample of the rarest class, the average sample, or every sample."""
 
-CLASS_UNITS: tuple[ClassUnit, ...] = ("rarest", "mean")
+CLASS_UNITS: tuple[ClassUnit, ...] = ("rarest", "mean", "all")
 
 
 def class_balance(counts: ArrayLike, *, unit: ClassUnit = "rarest") -> Tensor:
@@ -90,7 +90,7 @@ def class_balance(counts: ArrayLike, *, unit: ClassUnit = "rarest") -> Tensor:
     background, whose weight the paper leaves open. A class without samples gets 1: no label will name it.
 
     ``unit="mean"`` is ours: the same ratios, scaled so that the samples' mean weight is 1. Else one class of very few
-    samples makes all objects light against the background.
+    samples makes all objects light against the background. ``unit="all"``, ours as well, is no balance at all.
 
     Args:
         counts: (C,) samples per class, >= 0, background first (its count is not used).
@@ -107,6 +107,8 @@ def class_balance(counts: ArrayLike, *, unit: ClassUnit = "rarest") -> Tensor:
     present = objects > 0
     if samples.ndim != 1 or not bool(present.any()) or bool((objects < 0).any()):
         raise ValueError(f"class_balance needs counts (C,) >= 0 with samples of some object class, got {samples}.")
+    if unit == "all":
+        return torch.ones_like(samples)
     reference = objects[present].min() if unit == "rarest" else objects[present].mean()
     weights = torch.where(present, reference / objects.clamp(min=1), torch.ones_like(objects))
     return torch.cat([weights.new_ones(1), weights])

@@ -3,7 +3,7 @@
     E(x) = sum_i psi^m(z_i) + alpha psi^fc(p_i) + sum_(i,j) lambda (1 - Delta) [x_i != x_j] exp(-gamma d^2) / dist
 
 minimised frame by frame by one exact cut (one tag) or by alpha-expansion (several), in turns with the colour mixtures
-behind psi^m. Motion segments start the mixtures and are never trusted beyond that.
+behind psi^m. Motion segments start the mixtures and are never trusted beyond that, unless ``location`` (ours) is set.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ SEGMENT = 0.5
 """A pixel of a higher motion probability belongs to the motion segment."""
 
 __all__ = ["SEGMENT", "LabelPredictionSettings", "motion_band", "predict_labels"]
+
+LEAST_PLACE = 0.01
+"""A blurred motion probability is clipped here, and at 1 - this, before its logarithm: a hint, never certain."""
 
 _SCORE_TOLERANCE = 1e-3  # softmax in half precision
 
@@ -84,6 +87,9 @@ def predict_labels(
     if scores is not None:
         kind = "posterior" if motion is None else settings.scores
         network = _network_costs(_checked_scores(scores, tags, frames), inside, kind, settings)
+    if motion is not None and settings.location:
+        network = np.zeros((*inside.shape, len(tags) + 1)) if network is None else network
+        network[..., 0] += settings.location * _place_odds(motion, inside, settings.location_blur)
     labels = _minimize(frames, network, motion, inside, len(tags) + 1, settings)
     return _voided(np.array([0, *tags], np.uint8)[labels], inside)
 
@@ -202,6 +208,18 @@ def _network_costs(
     if kind == "likelihood":
         scores = scores / scores[valid].mean(axis=0)
     return np.ascontiguousarray(np.log(scores)) * -settings.alpha
+
+
+def _place_odds(motion: FloatArray, valid: BoolArray, blur: float) -> Float64Array:
+    """Return log m / (1 - m) of the motion probability m, blurred over the valid pixels, float64 (T, H, W)."""
+
+    def blurred(planes: FloatArray) -> Float64Array:
+        return np.stack([cv2.GaussianBlur(plane, (0, 0), blur) for plane in planes]).astype(np.float64)
+
+    exists = valid.astype(np.float32)
+    place = blurred(motion * exists) / np.maximum(blurred(exists), _SCORE_TOLERANCE)
+    place = np.clip(place, LEAST_PLACE, 1 - LEAST_PLACE)
+    return np.asarray(np.log(place / (1 - place)))
 
 
 def _check_frames(frames: UInt8Array) -> None:

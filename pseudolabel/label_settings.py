@@ -46,6 +46,11 @@ class LabelPredictionSettings:
         time_weight: how frames count in each other's mixtures, see :data:`pseudolabel.shot_colours.TimeWeight`.
         fade: of ``time_weight="exponential"``, >= 0.
         seeds: see :data:`Seeds`.
+        location: ours: weight of the place of the motion segment, >= 0, as a third unary term: minus the logarithm of
+            the motion probability m, blurred, for the tags, and of 1 - m for the background. 0 (the paper) trusts the
+            motion segments for colours alone; where these do not tell object and background apart, the labels then
+            leave the object.
+        location_blur: standard deviation of the blur, > 0, in pixels.
         scores: see :data:`ScoreTerm`.
         least_score: scores are clipped here before the logarithm, in (0, 1).
         outliers: share of a uniform density in both mixtures, in [0, 1); bounds psi^m. 0 = none (the paper).
@@ -69,13 +74,15 @@ class LabelPredictionSettings:
     time_weight: TimeWeight = "inverse"
     fade: float = 1e-4
     seeds: Seeds = "soft"
+    location: float = 0.0
+    location_blur: float = 10.0
     scores: ScoreTerm = "posterior"
     least_score: float = 1e-4
     outliers: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "strength", "contrast", "fade"):
+        for name in ("alpha", "strength", "contrast", "fade", "location"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise DataError(f"Label prediction: {name} must be finite and >= 0, got {getattr(self, name)}.")
         least = {"band": 0, "em_iters": 0, "refit_iters": 0, "iterations": 1}
@@ -84,6 +91,8 @@ class LabelPredictionSettings:
                 raise DataError(f"Label prediction: {name} must be >= {bound}, got {getattr(self, name)}.")
         if not 1 <= self.bin_width <= 128:
             raise DataError(f"Label prediction: bin_width must be in 1..128 levels, got {self.bin_width}.")
+        if not 0 < self.location_blur < float("inf"):
+            raise DataError(f"Label prediction: location_blur must be finite and > 0, got {self.location_blur}.")
         if not (0 < self.least_score < 1 and 0 <= self.outliers < 1):
             raise DataError(
                 "Label prediction: least_score must be in (0, 1) and outliers in [0, 1), got "

@@ -114,6 +114,7 @@ def test_class_balance() -> None:
     assert class_balance(np.array([0, 8, 0, 4])).tolist() == pytest.approx([1, 0.5, 1, 1])
     assert class_balance([90, 20, 50, 10], unit="mean").tolist() == pytest.approx([1, 80 / 60, 80 / 150, 80 / 30])
     assert class_balance([0, 8, 0, 4], unit="mean").tolist() == pytest.approx([1, 0.75, 1, 1.5])
+    assert class_balance([0, 8, 0, 4], unit="all").tolist() == [1, 1, 1, 1]
     for counts in (torch.tensor([9, 0, 0]), torch.tensor([9, 2, -1]), torch.ones(2, 2), torch.tensor([1])):
         with pytest.raises(ValueError, match="samples of some object class"):
             class_balance(counts)

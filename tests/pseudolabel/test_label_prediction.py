@@ -74,6 +74,38 @@ def test_without_motion_segments_the_scores_decide() -> None:
         np.testing.assert_array_equal(predict_labels(frames, None, [1], motion=soft), soft > 0.5)
 
 
+def test_location_holds_labels_where_colours_tell_nothing() -> None:
+    _, _, motion, _ = shot()
+    segment = motion > 0.5
+    grey = np.full((*SIZE, 3), 128, np.uint8)
+    grey[:, ::2] += 9  # two colours, as frequent on the object as beside it
+    spread = predict_labels(grey, None, [1], motion=motion)
+    held = predict_labels(grey, None, [1], motion=motion, settings=LabelPredictionSettings(location=1, location_blur=2))
+    assert agreement(held, segment) > 0.8 > agreement(spread, segment)
+
+
+def test_location_by_hand() -> None:
+    frames, _, motion, scores = shot()
+    valid = np.ones(SIZE, bool)
+    valid[:, :, 30:] = False
+    settings = LabelPredictionSettings(
+        strength=0,
+        alpha=0,
+        iterations=1,
+        location=1e6,
+        location_blur=3,
+        foreground_components=1,
+        background_components=1,
+    )
+    labels = predict_labels(frames, scores, [1], motion=motion, valid=valid, settings=settings)
+    exists = valid.astype(float)
+    smooth = [gaussian_filter(each, (0, 3, 3), mode="mirror") for each in (motion * exists, exists)]
+    place = smooth[0] / np.maximum(smooth[1], 1e-3)
+    clear = valid & (np.abs(place - 0.5) > 0.05)
+    np.testing.assert_array_equal(labels[clear], place[clear] > 0.5)
+    assert (labels[~valid] == VOID).all()
+
+
 def test_a_prior_alone_erases_as_posterior_and_not_as_likelihood() -> None:
     frames, truth, motion, _ = shot()
     sure = np.repeat(np.array([0.9999, 0.0001], np.float32), SIZE[1] * SIZE[2]).reshape(2, *SIZE[1:])
@@ -245,6 +277,8 @@ def test_bad_input_is_refused() -> None:
         ("seeds", "hard"),
         ("scores", "prior"),
         ("band", -1),
+        ("location", -0.5),
+        ("location_blur", 0.0),
     ],
 )
 def test_settings_are_checked(name: str, value: Any) -> None:
