@@ -1,0 +1,73 @@
+"""What a retrieval has found, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datamodules.web.manifest import Decision
+
+
+@dataclass(frozen=True)
+class RetrievalSummary:
+    """What a retrieval has found.
+
+    Attributes:
+        folder: of the clips, ``tags.csv`` and ``manifest.csv``.
+        videos: class -> videos that gave a clip.
+        clips: class -> clips.
+        seconds: class -> seconds of these clips.
+        counts: step -> (kept, looked at), over all classes.
+        without_hit: classes whose search word found nothing.
+        skipped: what the source could not use, as (id or file, reason).
+    """
+
+    folder: Path
+    videos: dict[str, int]
+    clips: dict[str, int]
+    seconds: dict[str, float]
+    counts: dict[str, tuple[int, int]]
+    without_hit: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+class Tally:
+    """Counts decisions while they pass."""
+
+    def __init__(self) -> None:
+        self.kept: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
+        self.clips: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.videos: dict[str, set[str]] = defaultdict(set)
+
+    def add(self, decisions: Sequence[Decision]) -> None:
+        """Count some."""
+        for row in decisions:
+            self.seen[row.step] += 1
+            self.kept[row.step] += row.kept
+            if row.step == "window" and row.kept:
+                self.clips[row.name] += 1
+                self.seconds[row.name] += (row.stop or 0.0) - (row.start or 0.0)
+                self.videos[row.name].add(row.id)
+
+    def summary(
+        self,
+        folder: Path,
+        classes: Sequence[str],
+        *,
+        without_hit: tuple[str, ...],
+        skipped: tuple[tuple[str, str], ...],
+    ) -> RetrievalSummary:
+        """Return the counts."""
+        return RetrievalSummary(
+            folder,
+            {name: len(self.videos[name]) for name in classes},
+            {name: self.clips[name] for name in classes},
+            {name: round(self.seconds[name], 3) for name in classes},
+            {step: (self.kept[step], seen) for step, seen in self.seen.items()},
+            without_hit,
+            skipped,
+        )
