@@ -30,7 +30,7 @@ def film_video(folder: Path, video: WebVideo, options: WebOptions) -> BoolArray:
     """Write ``videos/<id>.mp4``, ``thumbnails/<id>.jpg`` and ``masks/<id>/<frame>.png`` of one video.
 
     Returns:
-        bool (T, C), which classes are seen in each frame that the file holds.
+        bool (T, C), which classes are seen in each frame that can be decoded.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the workers are the parallelism
@@ -43,11 +43,15 @@ def film_video(folder: Path, video: WebVideo, options: WebOptions) -> BoolArray:
         content = BytesIO()
         Image.fromarray(thumbnail).save(content, format="JPEG", quality=quality)
         write_atomically(folder / "thumbnails" / f"{video.id}.jpg", content.getvalue())
-    if video.cut_short:
-        path = folder / "videos" / f"{video.id}.mp4"
-        cut_short(path, share=_KEPT_BYTES)
-        seen = seen[: len(VideoReader(path))]
-    return seen
+    if not video.cut_short:
+        return seen
+    path = folder / "videos" / f"{video.id}.mp4"
+    cut_short(path, share=_KEPT_BYTES)
+    kept = len(VideoReader(path))
+    for file in (folder / "masks" / video.id).iterdir():
+        if int(file.stem) >= kept:
+            file.unlink()
+    return seen[:kept]
 
 
 def render_shot(shot: WebShot, options: WebOptions, *, seed: Sequence[int]) -> RenderedVideo:

@@ -1,0 +1,1 @@
+"""Tests: they mirror the tree and run on tiny generated data."""
