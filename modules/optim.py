@@ -16,7 +16,7 @@ from pseudolabel.types import DataError
 def build_optimizer(
     parameters: Iterable[Any], name: str, *, lr: float, weight_decay: float, momentum: float = 0.9
 ) -> torch.optim.Optimizer:
-    """Build ``"sgd"`` (with momentum) or ``"adamw"``.
+    """Build ``"sgd"`` (with momentum), ``"adam"`` or ``"adamw"`` (both with their papers' moments).
 
     Args:
         parameters: parameters or parameter groups.
@@ -30,9 +30,11 @@ def build_optimizer(
     """
     if name == "sgd":
         return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    if name == "adam":
+        return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
     if name == "adamw":
         return torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
-    raise DataError(f"Unknown optimizer '{name}'. Expected 'sgd' or 'adamw'.")
+    raise DataError(f"Unknown optimizer '{name}'. Expected 'sgd', 'adam' or 'adamw'.")
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, total_steps: int, *, warmup: float = 0.2) -> LambdaLR:

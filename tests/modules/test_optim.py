@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW
+from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import LRScheduler
 
 from modules.optim import build_optimizer, one_cycle, poly
@@ -30,8 +30,10 @@ def test_optimizers_by_name() -> None:
     assert [sgd.defaults[key] for key in ("lr", "weight_decay", "momentum")] == [0.1, 0.01, 0.8]
     adamw = build_optimizer(parameters(), "adamw", lr=0.1, weight_decay=0.01)
     assert isinstance(adamw, AdamW) and adamw.defaults["weight_decay"] == 0.01
-    with pytest.raises(DataError, match=r"Unknown optimizer 'adam'\. Expected 'sgd' or 'adamw'"):
-        build_optimizer(parameters(), "adam", lr=0.1, weight_decay=0.0)
+    adam = build_optimizer(parameters(), "adam", lr=0.1, weight_decay=0.0)
+    assert type(adam) is Adam and adam.defaults["betas"] == (0.9, 0.999) and adam.defaults["weight_decay"] == 0
+    with pytest.raises(DataError, match=r"Unknown optimizer 'lion'\. Expected 'sgd', 'adam' or 'adamw'"):
+        build_optimizer(parameters(), "lion", lr=0.1, weight_decay=0.0)
 
 
 def test_groups_keep_their_own_rate() -> None:
