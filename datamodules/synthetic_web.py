@@ -61,12 +61,12 @@ def generate_web(
     videos_per_class: int = 16,
     size: Sequence[int] = (96, 128),
     fps: float = 10.0,
-    seconds: Sequence[float] = (8.0, 16.0),
-    shot_seconds: Sequence[float] = (2.5, 5.0),
+    seconds: Sequence[float] = (10.0, 18.0),
+    shot_seconds: Sequence[float] = (4.0, 8.0),
     key_frame_seconds: float = 1.5,
     mask_every: int = 5,
     irrelevant_videos: float = 0.3,
-    irrelevant_intervals: float = 0.3,
+    irrelevant_intervals: float = 0.25,
     wrong_keywords: float = 0.15,
     wrong_thumbnails: float = 0.15,
     idle: float = 0.15,
@@ -94,7 +94,9 @@ def generate_web(
         size: (H, W) in pixels, even.
         fps: frames per second.
         seconds: shortest and longest video.
-        shot_seconds: about the shortest and longest shot; a video has two at least.
+        shot_seconds: about the shortest and longest shot; a video has two at least. A window around a key frame reaches
+            over the cuts beside it, so the shorter the shots, the more of what even a perfect classifier keeps is
+            irrelevant.
         key_frame_seconds: longest time between two key frames; there is one at every cut as well.
         mask_every: every so many frames of a video, from the first, have a true mask.
         irrelevant_videos: share of a class's videos that never show it; one at least does.
