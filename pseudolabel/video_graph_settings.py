@@ -36,9 +36,13 @@ class VideoGraphSettings:
         skip_silent: ours: a frame without attention, or where nothing moves, says nothing of where the object is: the
             term is left out there. False = it says "background" everywhere.
         motion: see :data:`MotionTerm`.
+        motion_full_at: ours: this share of the frame's highest ratio, and all above, count as certain, in (0, 1], as in
+            the location prior of ``"accumulate"``. Pixels of motion boundaries are never inside, so that within a
+            clearly moving object ratios of 0.3 to 0.5 are common, which by themselves speak for the background. None =
+            the ratio itself.
         motion_preset: how inside-outside maps are made, a key of :data:`pseudolabel.motion_settings.PRESETS`.
             ``"papazoglou"`` has the constants of the authors' program, made for other flow than ours; ``"robust"`` is
-            ours.
+            ours, here without its residual speed.
         flow_settings: how flow is computed where it is not given.
         max_edge: frames are made so small that the longer edge has at most so many pixels, >= 16; None = never. Not
             where flow is given.
@@ -65,6 +69,7 @@ class VideoGraphSettings:
     seed_background: float = 0.2
     skip_silent: bool = True
     motion: MotionTerm = "ratio"
+    motion_full_at: float | None = 0.75
     motion_preset: str = "robust"
     flow_settings: FlowSettings = field(default_factory=FlowSettings)
     max_edge: int | None = 480
@@ -93,6 +98,8 @@ class VideoGraphSettings:
                 "Video graph: expected 0 <= seed_background <= seed_foreground <= 1 and seed_foreground > 0, got "
                 f"{self.seed_background} and {self.seed_foreground}."
             )
+        if self.motion_full_at is not None and not 0 < self.motion_full_at <= 1:
+            raise DataError(f"Video graph: motion_full_at must be in (0, 1] or None, got {self.motion_full_at}.")
         for name, known in (("motion", MOTION_TERMS), ("motion_preset", tuple(PRESETS))):
             value = getattr(self, name)
             if value not in known:
@@ -119,6 +126,7 @@ class VideoGraphSettings:
         """Return the settings of the parts that are shared with motion segmentation."""
         return motion_settings(
             self.motion_preset,
+            residual_share=0.0,  # inside-outside maps alone
             flow_settings=self.flow_settings,
             max_edge=self.max_edge,
             num_superpixels=self.num_superpixels,

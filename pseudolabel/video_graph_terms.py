@@ -107,7 +107,17 @@ def motion_cue(run: Sequence[FrameEvidence], settings: VideoGraphSettings) -> Cu
         gathered = gather_location(run, settings.observation()).astype(np.float64)
         return Cue(gathered, np.ones(len(gathered), bool))  # other frames speak for a silent one
     without_flow = np.concatenate([np.full(len(frame.colours), frame.inside is None) for frame in run])
-    return Cue(cue.share, cue.known & ~without_flow)
+    share = cue.share
+    if settings.motion_full_at is not None:
+        top = settings.motion_full_at * _highest(share, np.array([len(each) for each in inside]))
+        share = np.minimum(np.divide(share, top, out=np.zeros_like(share), where=top > 0), 1.0)
+    return Cue(share, cue.known & ~without_flow)
+
+
+def _highest(share: Float64Array, counts: IntArray) -> Float64Array:
+    """Return for every node (N,) the highest share in its frame, of frames with ``counts`` nodes (T,)."""
+    starts = np.cumsum(counts) - counts
+    return np.repeat(np.maximum.reduceat(share, starts), counts)
 
 
 def _cue(shares: Sequence[FloatArray], settings: VideoGraphSettings) -> Cue:
@@ -137,7 +147,7 @@ def colour_seeds(cue: Cue, starts: IntArray, settings: VideoGraphSettings) -> tu
         starts: int64 (T+1,), frame t has the nodes ``starts[t]:starts[t+1]``.
         settings: the thresholds.
     """
-    top = np.repeat(np.maximum.reduceat(cue.share, starts[:-1]), np.diff(starts))
+    top = _highest(cue.share, np.diff(starts))
     seen = cue.known & (top > 0)
     foreground = np.where(seen & (cue.share >= settings.seed_foreground * top), cue.share, 0.0)
     background = np.where(seen & (cue.share < settings.seed_background * top), 1 - cue.share, 0.0)

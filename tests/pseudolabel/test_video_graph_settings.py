@@ -33,6 +33,7 @@ def test_what_is_shared_with_motion_segmentation_is_passed_on() -> None:
     }
     observation = VideoGraphSettings(**changes).observation()
     assert {name: getattr(observation, name) for name in changes} == changes
+    assert VideoGraphSettings().observation().residual_share == 0.0  # inside-outside maps alone
     assert VideoGraphSettings(motion_preset="papazoglou").observation().camera == "none"
     assert VideoGraphSettings(motion_preset="robust").observation().camera == "homography"
 
@@ -50,6 +51,7 @@ def test_what_is_shared_with_motion_segmentation_is_passed_on() -> None:
         ({"seed_foreground": 0.0, "seed_background": 0.0}, "seed_foreground > 0"),
         ({"motion": "ration"}, "unknown motion 'ration'; did you mean 'ratio'"),
         ({"motion_preset": "robus"}, "did you mean 'robust'"),
+        ({"motion_full_at": 0.0}, "motion_full_at"),
         ({"num_superpixels": 1}, "num_superpixels must be >= 2"),
         ({"foreground_components": 0}, "foreground_components must be >= 1"),
         ({"em_iters": -1}, "em_iters must be >= 0"),

@@ -77,18 +77,31 @@ def test_the_cut_is_the_minimum_over_all_labellings(seed: int) -> None:
 
 def test_unary_costs_by_hand() -> None:
     rng = np.random.default_rng(0)
+    plain = replace(SETTINGS, lambda_c=0.0, motion_full_at=None)
     inside = np.array([1.0, 0.5, 0, 0, 0, 0.2])
     share = np.array([0.8, 0.0, 1.0, 0.5, 0.1, 0.2], np.float32)
     run = [frame(rng, last=True, inside=inside)]
-    unary = video_energy(run, [share], replace(SETTINGS, lambda_c=0.0)).unary
+    unary = video_energy(run, [share], plain).unary
     eps = 1e-3
     attended, moved = np.clip([share, inside], eps, 1 - eps)
     np.testing.assert_allclose(unary[:, 1], -2 * np.log(attended) - np.log(moved), rtol=1e-5)
     np.testing.assert_allclose(unary[:, 0], -2 * np.log(1 - attended) - np.log(1 - moved), rtol=1e-5)
-    motion_only = video_energy(run, None, replace(SETTINGS, lambda_c=0.0)).unary
+    motion_only = video_energy(run, None, plain).unary
     np.testing.assert_allclose(motion_only[:, 1], -np.log(moved), rtol=1e-5)
-    attention_only = video_energy(run, [share], replace(SETTINGS, lambda_c=0.0, lambda_m=0.0)).unary
+    attention_only = video_energy(run, [share], replace(plain, lambda_m=0.0)).unary
     np.testing.assert_allclose(attention_only + motion_only, unary)
+
+
+def test_motion_counts_against_the_highest_ratio_of_its_frame() -> None:
+    rng = np.random.default_rng(0)
+    run = [
+        frame(rng, inside=np.array([0.4, 0.3, 0.15, 0, 0, 0])),
+        frame(rng, inside=np.array([1, 0.5, 0, 0, 0, 0]), last=True),
+    ]
+    cue = motion_cue(run, SETTINGS)
+    np.testing.assert_allclose(cue.share, [1, 1, 0.5, 0, 0, 0, 1, 0.5 / 0.75, 0, 0, 0, 0], rtol=1e-6)
+    ratio = motion_cue(run, replace(SETTINGS, motion_full_at=None))
+    np.testing.assert_allclose(ratio.share[:3], [0.4, 0.3, 0.15], rtol=1e-6)
 
 
 def test_pairwise_weights_by_hand() -> None:
