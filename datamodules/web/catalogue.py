@@ -104,7 +104,7 @@ class Catalogue(WebVideoSource):
     def _problem(self, entry: _Entry) -> str:
         """Return why a video cannot be used, or ""."""
         if first := self._entries.get(entry.id):
-            return f"duplicate id: '{entry.id}' is {first.video} already, {entry.video} is left out"
+            return f"duplicate id: '{entry.id}' is listed before as {first.video}; this row, {entry.video}, is left out"
         if not entry.video.is_file():
             return f"video missing: {entry.video} does not exist"
         if entry.thumbnail is None:

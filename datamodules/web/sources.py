@@ -90,7 +90,7 @@ def safe_name(text: str) -> str:
     two names.
     """
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:_LONGEST_SLUG].strip("-")
-    if slug == text:
+    if slug and slug == text:
         return slug
     return f"{slug}-{hashlib.sha1(text.encode()).hexdigest()[:_DIGEST]}".lstrip("-")
 
