@@ -94,7 +94,7 @@ class AttentionNetwork(nn.Module):
             return self.encoder.activation_map(own, classes).float()
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.train_encoder):
-            return stretch(multi_scale_maps(maps, images, self.scales, reduce="max"))
+            return stretch(multi_scale_maps(maps, images.float(), self.scales, reduce="max"))
 
     def pad(self, images: Tensor) -> Tensor:
         """Repeat the right and bottom borders of (B, C, H, W) until both sides are multiples of the stride."""

@@ -43,7 +43,7 @@ def test_without_a_class_all_is_background() -> None:
 
 
 def test_every_image_gets_the_maps_of_its_own_classes() -> None:
-    # attention = class / 10 + image, and the decoder takes off the image's number: foreground of class k is k / 10 + 0.5
+    # attention = class / 10 + image, and the decoder takes the image off: the foreground of class k is k / 10 + 0.5
     probabilities = torch.tensor([[0.9, 0.2, 0.8, 0.1], [0.1, 0.1, 0.1, 0.3], [0.9, 0.1, 0.1, 0.1]])
     asked: list[list[int]] = []
     decoded: list[int] = []
