@@ -17,6 +17,12 @@ prior that gathers these shares over time along the flow (Papazoglou and Ferrari
 
 MOTION_TERMS: tuple[MotionTerm, ...] = ("ratio", "accumulate")
 
+Seeds = Literal["attention", "both"]
+"""What the colours start from: attention (the paper), or (ours) attention times motion. Attention is broad, and the
+background that it covers would become the foreground's colours; where it moves as well, it is the object."""
+
+SEEDS: tuple[Seeds, ...] = ("attention", "both")
+
 
 @dataclass(frozen=True)
 class VideoGraphSettings:
@@ -29,6 +35,7 @@ class VideoGraphSettings:
         spatial_weight: of the Potts term between neighbours in a frame, >= 0 (SPEC W-f; the paper gives none).
         temporal_weight: of the Potts term between superpixels that flow links, >= 0.
         epsilon: attention and motion are kept in [epsilon, 1 - epsilon] before the logarithm, in (0, 0.5).
+        seeds: see :data:`Seeds`; a frame where one of the two is silent goes by the other.
         seed_foreground: superpixels with at least this share of the frame's highest attention start the foreground's
             colours, in (0, 1].
         seed_background: superpixels with less than this share start the background's colours, in
@@ -65,6 +72,7 @@ class VideoGraphSettings:
     spatial_weight: float = 500.0
     temporal_weight: float = 400.0
     epsilon: float = 1e-3
+    seeds: Seeds = "attention"
     seed_foreground: float = 0.5
     seed_background: float = 0.2
     skip_silent: bool = True
@@ -100,7 +108,7 @@ class VideoGraphSettings:
             )
         if self.motion_full_at is not None and not 0 < self.motion_full_at <= 1:
             raise DataError(f"Video graph: motion_full_at must be in (0, 1] or None, got {self.motion_full_at}.")
-        for name, known in (("motion", MOTION_TERMS), ("motion_preset", tuple(PRESETS))):
+        for name, known in (("motion", MOTION_TERMS), ("seeds", SEEDS), ("motion_preset", tuple(PRESETS))):
             value = getattr(self, name)
             if value not in known:
                 raise DataError(

@@ -125,6 +125,13 @@ def _cue(shares: Sequence[FloatArray], settings: VideoGraphSettings) -> Cue:
     return Cue(np.concatenate(shares).astype(np.float64), np.concatenate(known))
 
 
+def joint_cue(cues: Sequence[Cue]) -> Cue:
+    """Return the product of the shares, over the cues that are not silent; silent where all are."""
+    share = np.prod([np.where(cue.known, cue.share, 1.0) for cue in cues], axis=0)
+    known = np.any([cue.known for cue in cues], axis=0)
+    return Cue(np.where(known, share, 0.0), known)
+
+
 def log_costs(cue: Cue, epsilon: float) -> Float64Array:
     """Return -log(1 - share) and -log(share), float64 (N, 2), the share kept in [epsilon, 1 - epsilon]; 0 if unknown.
 
@@ -196,7 +203,8 @@ def video_energy(
         for weight, cue in terms:
             unary += weight * log_costs(cue, settings.epsilon)
         if settings.lambda_c > 0:
-            unary += settings.lambda_c * colour_costs(first, graph, settings)
+            start = first if settings.seeds == "attention" else joint_cue([cue for _, cue in terms])
+            unary += settings.lambda_c * colour_costs(start, graph, settings)
     return VideoEnergy(unary, graph, found)
 
 

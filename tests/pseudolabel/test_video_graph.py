@@ -57,7 +57,7 @@ def two_discs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return clip()
 
 
-@pytest.mark.parametrize("changes", [{}, {"motion": "accumulate"}, {"motion_preset": "papazoglou"}])
+@pytest.mark.parametrize("changes", [{}, {"seeds": "both"}, {"motion": "accumulate"}, {"motion_preset": "papazoglou"}])
 def test_attention_motion_and_colour_beat_their_parts(
     two_discs: tuple[np.ndarray, np.ndarray, np.ndarray], changes: dict[str, str]
 ) -> None:

@@ -19,6 +19,7 @@ from pseudolabel.video_graph_terms import (
     colour_costs,
     colour_seeds,
     cut,
+    joint_cue,
     log_costs,
     motion_cue,
     video_energy,
@@ -182,6 +183,28 @@ def test_colours_pull_towards_the_mixture_they_belong_to() -> None:
     assert cost[40, 1] + 10 < cost[40, 0] and cost[41, 0] + 10 < cost[41, 1]
     few = colour_costs(Cue(np.where(np.arange(42) < 4, share, 0), np.ones(42, bool)), graph, VideoGraphSettings())
     np.testing.assert_array_equal(few, 0)
+
+
+def test_joint_seeds_by_hand() -> None:
+    attention = Cue(np.array([0.8, 0.8, 0.0, 0.5, 0.0]), np.array([True, True, True, True, False]))
+    motion = Cue(np.array([0.5, 0.0, 1.0, 0.0, 0.0]), np.array([True, True, True, False, False]))
+    joint = joint_cue([attention, motion])
+    np.testing.assert_allclose(joint.share, [0.4, 0, 0, 0.5, 0])
+    assert joint.known.tolist() == [True, True, True, True, False]
+
+
+def test_colours_start_where_attention_moves_if_asked_to() -> None:
+    rng = np.random.default_rng(0)
+    colours = np.repeat([[200.0, 30, 30], [30, 30, 200]], 3, axis=0)
+    inside = np.array([1.0, 1, 1, 0, 0, 0])
+    run = [frame(rng, colours=colours, inside=inside) for _ in range(3)] + [
+        frame(rng, colours=colours, inside=inside, last=True)
+    ]
+    shares = [np.array([0.9, 0.9, 0.1, 0.9, 0.9, 0.1], np.float32) for _ in run]  # half of it beside the object
+    settings = replace(SETTINGS, lambda_a=1e-9, lambda_m=1e-9)
+    red_if = {seeds: video_energy(run, shares, replace(settings, seeds=seeds)).unary for seeds in ("attention", "both")}
+    assert (red_if["both"][:3, 1] + 10 < red_if["both"][:3, 0]).all()
+    np.testing.assert_allclose(red_if["attention"][:3, 1], red_if["attention"][:3, 0], atol=1.0)
 
 
 def test_log_costs_by_hand() -> None:
