@@ -34,7 +34,7 @@ from recipes.command_line import command_line
 from recipes.configuration import load_config
 
 if TYPE_CHECKING:
-    from modules.segmenter import Segmenter
+    from modules.predictors import Predictor
 
 SHOWN_CLASSES = 3
 SHOWN_INPUTS = 50
@@ -82,7 +82,7 @@ def predict(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _predict_all(
-    segmenter: Segmenter, sources: Sequence[Source], out: Path, cfg: DictConfig
+    segmenter: Predictor, sources: Sequence[Source], out: Path, cfg: DictConfig
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     from rich.console import Console
     from rich.markup import escape
@@ -119,7 +119,7 @@ def _predict_all(
 
 
 def _predict_one(
-    segmenter: Segmenter,
+    segmenter: Predictor,
     source: Source,
     reader: VideoReader | ImageReader,
     writer: PredictionWriter,
@@ -151,12 +151,12 @@ def _predict_one(
     }
 
 
-def _load_segmenter(cfg: DictConfig) -> Segmenter:
+def _load_segmenter(cfg: DictConfig) -> Predictor:
     import torch
 
-    from modules.segmenter import Segmenter
+    from modules.predictors import load_predictor
 
-    segmenter = Segmenter.load(Path(cfg.ckpt).expanduser())
+    segmenter = load_predictor(Path(cfg.ckpt).expanduser())
     names = list(segmenter.space.names[1:])
     asked = cfg.classes.split(",") if isinstance(cfg.classes, str) else [str(name) for name in cfg.classes or names]
     if sorted(name.strip() for name in asked) != sorted(names):

@@ -2,6 +2,7 @@
 
   recipe=ws2     attention maps to actor-actions, wise selection     Chen et al. 2020
   recipe=mcnn    motion as a soft constraint, then tagged images     Tokmakov et al. 2016
+  recipe=webly   attention from images, shape from web video         Hong et al. 2017
 
 Any key of the configuration can be set on the command line, such as
 ``python train.py data=videos data.root=my_videos name=mine``. The same command again
@@ -40,14 +41,12 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     from recipes.engine import wandb_logger
     from recipes.registry import RECIPES
     from recipes.run_folder import RunFolder
-    from recipes.workspace import Workspace
 
     began = time.monotonic()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     run = RunFolder(Path(cfg.run_dir), cfg)
-    workspace = Workspace(cfg, run.path)
     recipe = RECIPES[cfg.recipe]
-    stages = recipe.run(cfg, run, workspace, wandb_logger(cfg))
+    stages = recipe.run(cfg, run, wandb_logger(cfg))
     return close(cfg, run, recipe, stages, seconds=time.monotonic() - began)
 
 

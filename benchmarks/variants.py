@@ -19,8 +19,11 @@ from train import train
 Changes = Mapping[str, Any]
 """Keys of the configuration and their values in one variant."""
 
-Shared = Callable[[Changes], dict[str, str]]
-"""From a variant's changes to the stages that are the same as the lead's: name -> their folder in the run folder."""
+Folders = str | tuple[str, ...]
+"""Of one stage, in the run folder."""
+
+Shared = Callable[[Changes], Mapping[str, Folders]]
+"""From a variant's changes to the stages that are the same as the lead's: name -> what it has written."""
 
 
 def check_variants(names: Sequence[str], known: Mapping[str, Changes]) -> None:
@@ -85,7 +88,7 @@ def finished_run(run: DictConfig) -> Path | None:
     return folder
 
 
-def inherit(donor: Path, folder: Path, stages: Mapping[str, str]) -> None:
+def inherit(donor: Path, folder: Path, stages: Mapping[str, Folders]) -> None:
     """Copy stages of a finished run, unless the new one has begun, so that the variants are paired."""
     if (folder / "state.json").exists() or not (donor / "state.json").exists():
         return
@@ -93,8 +96,10 @@ def inherit(donor: Path, folder: Path, stages: Mapping[str, str]) -> None:
     state = json.loads((donor / "state.json").read_text())
     kept = [name for name in stages if name in state]
     for name in kept:
-        if (donor / stages[name]).exists():
-            shutil.copytree(donor / stages[name], folder / stages[name], dirs_exist_ok=True)
+        written = stages[name]
+        for part in (written,) if isinstance(written, str) else written:
+            if (donor / part).exists():
+                shutil.copytree(donor / part, folder / part, dirs_exist_ok=True)
     write_json(folder / "state.json", {name: state[name] for name in kept})
 
 

@@ -27,6 +27,27 @@ def to_channels_first(images: UInt8Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, -3)))
 
 
+def tag_crop(
+    image: UInt8Array,
+    *,
+    size: int,
+    seed: tuple[int, ...] | None = None,
+    area: tuple[float, float] = (1.0, 1.0),
+    jitter: float = 0.0,
+) -> torch.Tensor:
+    """Return what a classifier of tags sees of an image uint8 (H, W, 3): uint8 (3, size, size).
+
+    With a ``seed``, a random resized crop of a share of ``area``, colour jitter and perhaps a mirror image; else all of
+    the image.
+    """
+    if seed is None:
+        return to_channels_first(resize(image, (size, size)))
+    rng = np.random.default_rng(seed)
+    image = random_resized_box((image.shape[0], image.shape[1]), rng, area=area).cut(image)
+    image = jitter_colour(resize(image, (size, size)), rng, strength=jitter)
+    return to_channels_first(image[:, ::-1] if rng.random() < 0.5 else image)
+
+
 class TagFrames(Dataset[Sample]):
     """Single frames with the class of their video, for the 2-D encoder.
 
@@ -72,15 +93,9 @@ class TagFrames(Dataset[Sample]):
     def __getitem__(self, item: int) -> Sample:
         video, position = self.items[item]
         frame = np.asarray(self.cache.frames(self.records[video])[position])
-        if self.train:
-            rng = np.random.default_rng((self.seed, self.epoch, item))
-            frame = random_resized_box(frame.shape[:2], rng, area=self.area).cut(frame)
-            frame = jitter_colour(resize(frame, (self.size, self.size)), rng, strength=self.jitter)
-            if rng.random() < 0.5:
-                frame = frame[:, ::-1]
-        else:
-            frame = resize(frame, (self.size, self.size))
-        return {"image": to_channels_first(frame), "label": self.labels[video]}
+        seed = (self.seed, self.epoch, item) if self.train else None
+        pixels = tag_crop(frame, size=self.size, seed=seed, area=self.area, jitter=self.jitter)
+        return {"image": pixels, "label": self.labels[video]}
 
 
 class TagClips(Dataset[Sample]):

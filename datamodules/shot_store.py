@@ -1,4 +1,4 @@
-"""Shots that are worth training on, on disk: a few frames of each and what moves in them."""
+"""Shots that are worth training on, on disk: a few frames of each and the evidence of where the object is."""
 
 from __future__ import annotations
 
@@ -44,11 +44,12 @@ class ShotRecord:
 
 
 class ShotStore:
-    """``<folder>/<video>/shot000.npz``: frames, their numbers and their motion segments; ``done.json`` lists a video.
+    """``<folder>/<video>/shot000.npz``: frames, their numbers and their evidence (motion segments or
+    attention); ``done.json`` lists a video.
 
     Every file is written beside its final name and renamed, and a video counts only once its ``done.json`` is there: a
     killed job redoes no video and never reads half of one. Several processes may write, each its own videos. What the
-    shots depend on (size, motion settings) is not part of the names: other settings need another folder.
+    shots depend on (size, settings) is not part of the names: other settings need another folder.
 
     Args:
         folder: where the files go; made on the first write.
@@ -58,7 +59,7 @@ class ShotStore:
         self.folder = Path(folder)
 
     def write(
-        self, record: ShotRecord, frames: UInt8Array, indices: npt.NDArray[np.integer[Any]], motion: FloatArray
+        self, record: ShotRecord, frames: UInt8Array, indices: npt.NDArray[np.integer[Any]], evidence: FloatArray
     ) -> None:
         """Write a shot's sampled frames.
 
@@ -66,23 +67,24 @@ class ShotStore:
             record: the shot.
             frames: uint8 (T, H, W, 3), RGB.
             indices: (T,) numbers of the frames in the source video.
-            motion: float (T, H, W) in [0, 1], how sure each pixel belongs to what moves; kept in steps of 1/255.
+            evidence: float (T, H, W) in [0, 1], such as how sure each pixel belongs to what moves; kept in steps of
+                1/255.
 
         Raises:
-            DataError: the shapes do not belong together, or motion is outside [0, 1].
+            DataError: the shapes do not belong together, or the evidence is outside [0, 1].
         """
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
             raise DataError(
                 f"Shot '{record.name}': frames must be uint8 (T, H, W, 3), T > 0, got {frames.dtype} {frames.shape}."
             )
-        if motion.shape != frames.shape[:3] or np.shape(indices) != frames.shape[:1]:
+        if evidence.shape != frames.shape[:3] or np.shape(indices) != frames.shape[:1]:
             raise DataError(
-                f"Shot '{record.name}': frames {frames.shape} need motion (T, H, W) and indices (T,), "
-                f"got {motion.shape} and {np.shape(indices)}."
+                f"Shot '{record.name}': frames {frames.shape} need evidence (T, H, W) and indices (T,), "
+                f"got {evidence.shape} and {np.shape(indices)}."
             )
-        if not (float(motion.min()) >= 0 and float(motion.max()) <= 1):  # so written, NaN is refused too
+        if not (float(evidence.min()) >= 0 and float(evidence.max()) <= 1):  # so written, NaN is refused too
             raise DataError(
-                f"Shot '{record.name}': motion must lie in [0, 1], got {motion.min():.3g} to {motion.max():.3g}."
+                f"Shot '{record.name}': evidence must lie in [0, 1], got {evidence.min():.3g} to {evidence.max():.3g}."
             )
         path = self._file(record.video, record.number)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,13 +94,14 @@ class ShotStore:
                 file,
                 frames=frames,
                 indices=np.asarray(indices, np.int64),
-                motion=np.round(motion * _FULL).astype(np.uint8),
+                evidence=np.round(evidence * _FULL).astype(np.uint8),
                 record=np.array(json.dumps(_to_plain(record))),
             )
         partial.replace(path)
 
     def read(self, name: str) -> tuple[UInt8Array, npt.NDArray[np.int64], FloatArray]:
-        """Return a shot by its name: frames uint8 (T, H, W, 3), indices int64 (T,), motion float32 (T, H, W) in [0, 1].
+        """Return a shot by its name: frames uint8 (T, H, W, 3), indices int64 (T,), evidence float32 (T, H, W) in
+        [0, 1].
 
         Raises:
             DataError: no such shot, or its file is damaged.
@@ -109,11 +112,11 @@ class ShotStore:
         path = self._file(video, int(number))
         try:
             with np.load(path) as stored:
-                return stored["frames"], stored["indices"], stored["motion"].astype(np.float32) / np.float32(_FULL)
+                return stored["frames"], stored["indices"], stored["evidence"].astype(np.float32) / np.float32(_FULL)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"Shot '{name}' cannot be read from {path} ({error}). Delete the folder {path.parent} and run the "
-                "motion stage again."
+                f"Shot '{name}' cannot be read from {path} ({error}). Delete the folder {path.parent} and make it "
+                "again."
             ) from error
 
     def records(self) -> list[ShotRecord]:
@@ -150,7 +153,7 @@ class ShotStore:
             DataError: the video is not done.
         """
         if not self.is_written(video):
-            raise DataError(f"The shots of '{video}' are not in {self.folder}. Run the motion stage first.")
+            raise DataError(f"The shots of '{video}' are not in {self.folder}. Make them first.")
         return dict(_read_json(self._done(video))["counts"])
 
     def _file(self, video: str, number: int) -> Path:
@@ -168,7 +171,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error}). Delete it and run the motion stage again.") from error
+        raise DataError(f"{path} is damaged ({error}). Delete it and make it again.") from error
 
 
 def _to_plain(record: ShotRecord) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class VideosSource(VideoSource):
         split_seed: seed of that draw.
         actions: whether actions make classes.
         classes: the classes (or actor-action pairs) that may occur, None for any.
+        label_space: the classes; None = all tags of the file. Tags that are none of them are left out (their pixels are
+            background), and videos without any other are listed in ``skipped``. Masks still hold ids of all tags.
 
     Raises:
         DataError: ``tags.csv`` is missing or malformed (see :func:`read_tags`), a class is not one of ``classes``, or
@@ -64,6 +66,7 @@ class VideosSource(VideoSource):
         split_seed: int = 0,
         actions: bool = True,
         classes: Sequence[str] | None = None,
+        label_space: LabelSpace | None = None,
     ) -> None:
         self.root = Path(root)
         if not 0 <= val_share < 1:
@@ -74,7 +77,10 @@ class VideosSource(VideoSource):
         if classes is not None:
             _check_classes(self.root / "tags.csv", rows, classes)
         tags_of = _tags_of(rows, actions=actions)
-        super().__init__(LabelSpace.from_tags(tag for tags in tags_of.values() for tag in tags))
+        self._of_masks = LabelSpace.from_tags(tag for tags in tags_of.values() for tag in tags)
+        super().__init__(label_space or self._of_masks)
+        if label_space is not None:
+            tags_of = self._known_tags(tags_of)
         self._mask_files: dict[str, dict[int, Path]] = {}
         self._mask_values: dict[str, frozenset[int]] = {}
         paths = self._find(set(tags_of))
@@ -111,13 +117,32 @@ class VideosSource(VideoSource):
                     f"{file}: the masks of video '{record.name}' hold only 0 and 255, but it has {len(record.tags)} "
                     f"tags ({', '.join(map(str, record.tags))}): which one is 255? {self._expected()}"
                 )
-        unknown = np.setdiff1d(values, [*range(self.label_space.num_classes), VOID])
+        unknown = np.setdiff1d(values, [*range(self._of_masks.num_classes), VOID])
         if unknown.size:
             raise DataError(f"{file} has the unknown values {_some(unknown)}. {self._expected()}")
-        return values
+        return values if self._of_masks == self.label_space else self._ids()[values]
+
+    def _ids(self) -> UInt8Array:
+        """Return the id in the label space of every id in masks; classes that are left out are background."""
+        ids = np.zeros(VOID + 1, np.uint8)
+        ids[VOID] = VOID
+        known = set(self.label_space.tags)
+        for number, tag in enumerate(self._of_masks.tags, 1):
+            ids[number] = self.label_space.index(tag) if tag in known else 0
+        return ids
+
+    def _known_tags(self, tags_of: dict[str, tuple[Tag, ...]]) -> dict[str, tuple[Tag, ...]]:
+        """Return the tags that are classes; list the videos without one."""
+        known, kept = set(self.label_space.tags), {}
+        for name, tags in tags_of.items():
+            if chosen := tuple(tag for tag in tags if tag in known):
+                kept[name] = chosen
+            else:
+                self.skipped.append((name, f"shows {', '.join(map(str, tags))}, which is none of the classes here"))
+        return kept
 
     def _expected(self) -> str:
-        names = ", ".join(f"{number} {name}" for number, name in enumerate(self.label_space.names))
+        names = ", ".join(f"{number} {name}" for number, name in enumerate(self._of_masks.names))
         return (
             f"Expected class ids ({names}) and 255 = void; or, for videos with one tag, 0 and 255 or 0 and 1. Save "
             "masks as palette or grey PNG without anti-aliasing."
@@ -156,7 +181,8 @@ class VideosSource(VideoSource):
                     f"{empty[name]} holds no frame" if name in empty else f"tagged, but there is no such video{hint}",
                 )
             )
-        for name in sorted(found.keys() - tagged):
+        listed = {name for name, _ in self.skipped}
+        for name in sorted(found.keys() - tagged - listed):
             self.skipped.append((name, f"{found[name]} has no row in tags.csv"))
         return found
 

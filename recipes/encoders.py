@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from torch.utils.data import Dataset
 
 from datamodules.datasets import TagClips, TagFrames
+from datamodules.images import ImageRecord, ImageSource
 from datamodules.loaders import EpochDataModule, EpochDataset
+from datamodules.tagged_images import TaggedImages
 from modules.checkpoints import to_plain
 from modules.encoder2d import Encoder2D
 from modules.encoder3d import Encoder3D
 from modules.segmenter import Segmenter
 from modules.tagger import Tagger
-from pseudolabel.types import DataError, FloatArray
+from pseudolabel.types import DataError, FloatArray, LabelSpace
 from recipes.engine import fit_encoder
+from recipes.images import read_image
 from recipes.workspace import Workspace
 
 
@@ -74,6 +79,42 @@ def train_encoder3d(
         )
 
     return _train(cfg, options, workspace, folder, loggers, of="action", encoder=Encoder3D, samples=clips)
+
+
+def train_image_encoder(
+    cfg: DictConfig, images: ImageSource, space: LabelSpace, folder: Path, loggers: list[Logger]
+) -> dict[str, Any]:
+    """Classifier of the tags of still images (Hong et al. 2017, Eq. 1), by sigmoids: an image may show several.
+
+    Args:
+        cfg: the whole configuration; ``encoder2d`` has ``epochs``, ``batch_size``, ``area`` and ``model``.
+        images: the images; those of split ``val``, or without any all of them, choose the best epoch by their tags.
+        space: the classes.
+        folder: gets ``best.ckpt``.
+        loggers: of Lightning.
+    """
+    options, classes = cfg.encoder2d, list(space.names[1:])
+    taught = images.select("train")
+    torch.manual_seed(cfg.seed)
+    module = Encoder2D(classes, multi_label=True, **to_plain(options.model))
+
+    def data(records: Sequence[ImageRecord], *, train: bool) -> EpochDataset:
+        loaders = [partial(read_image, images, record, max_side=cfg.data.max_side) for record in records]
+        labels = np.stack([space.allowed(record.tags)[1:] for record in records]).astype(np.float32)
+        area = tuple(options.area)
+        shared = {"size": options.model.image_size, "seed": cfg.seed, "area": area, "train": train}
+        return lambda epoch: TaggedImages(loaders, labels, epoch=epoch, **shared)
+
+    loaders = EpochDataModule(
+        data(taught, train=True),
+        data(images.select("val") or taught, train=False),
+        batch_size=options.batch_size,
+        val_batch_size=options.batch_size,
+        workers=cfg.workers_per_loader,
+        seed=cfg.seed,
+    )
+    fitted = fit_encoder(cfg, folder.name, folder, module, loaders, max_epochs=options.epochs, loggers=loggers)
+    return {**fitted, "images": len(taught), "classes": len(classes)}
 
 
 def start_from_encoder(segmenter: Segmenter, encoder: Encoder2D) -> None:

@@ -11,27 +11,39 @@ from datamodules.images import ImageRecord, ImageSource
 from datamodules.stills import IMAGE_SOURCES
 from datamodules.transforms import fit_longest_side, resize
 from modules.distributed import barrier, rank
-from pseudolabel.types import DataError, UInt8Array
+from pseudolabel.types import DataError, LabelSpace, UInt8Array
 from recipes.workspace import Workspace
 
 
 def open_images(cfg: DictConfig, workspace: Workspace) -> ImageSource | None:
-    """Open ``images=…``; None for ``images=none`` and where the data has no images of its own.
+    """Open ``images=…`` in the classes of the videos; None for ``images=none``, and where there are no images.
 
     What cannot be used is listed in ``skipped.csv`` as ``images/<name>``: a video may have the name of an image.
     """
+    source = open_images_of(cfg, workspace.space)
+    if source is not None and rank() == 0:
+        list_skipped(workspace, source)
+    return source
+
+
+def open_images_of(cfg: DictConfig, space: LabelSpace) -> ImageSource | None:
+    """Open ``images=…`` in the classes of ``space`` and list nothing."""
     chosen = cfg.get("images")
     if chosen is None or chosen.name == "none":
         return None
     options: Any = OmegaConf.to_container(chosen.source, resolve=True)
     if rank() != 0:
         barrier()  # rank 0 writes the synthetic ones
-    source = IMAGE_SOURCES[chosen.name](label_space=workspace.space, **options)
+    source = IMAGE_SOURCES[chosen.name](label_space=space, **options)
     if rank() == 0:
         barrier()
-        for name, reason in source.skipped:
-            skip_image(workspace, name, reason)
     return source
+
+
+def list_skipped(workspace: Workspace, source: ImageSource) -> None:
+    """List what a folder of images has that cannot be used."""
+    for name, reason in source.skipped:
+        skip_image(workspace, name, reason)
 
 
 def skip_image(workspace: Workspace, name: str, reason: str) -> None:

@@ -291,7 +291,7 @@ class MCNN:
         space.by_name = {name: record for name, record in space.by_name.items() if name not in names}
 
 
-def run(cfg: DictConfig, folder: RunFolder, workspace: Workspace, loggers: list[Logger]) -> dict[str, Any]:
+def run(cfg: DictConfig, folder: RunFolder, loggers: list[Logger]) -> dict[str, Any]:
     """Run the recipe and return the results of its stages."""
     OmegaConf.set_readonly(cfg, True)
-    return MCNN(cfg, folder, workspace, loggers).stages()
+    return MCNN(cfg, folder, Workspace(cfg, folder.path), loggers).stages()

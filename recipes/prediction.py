@@ -12,7 +12,7 @@ import torch
 from datamodules.inputs import ImageReader
 from datamodules.transforms import fit_longest_side, resize
 from datamodules.video import VideoReader
-from modules.segmenter import Segmenter
+from modules.predictors import Predictor
 from pseudolabel.align import ActionAligner
 from pseudolabel.types import DataError, FloatArray, UInt8Array
 
@@ -21,7 +21,7 @@ SCORE_BYTES = 512 * 2**20
 
 
 def segment_frames(
-    segmenter: Segmenter,
+    segmenter: Predictor,
     reader: VideoReader | ImageReader,
     *,
     batch_size: int = 8,

@@ -14,7 +14,7 @@ from datamodules.records import VideoRecord
 from datamodules.transforms import resize
 from modules.distributed import gather_lists, own_share
 from modules.metrics import SegmentationScores, SequenceJaccard
-from modules.segmenter import Segmenter
+from modules.predictors import Predictor
 from pseudolabel.align import align_actions
 from pseudolabel.store import Index, PAStore
 from pseudolabel.types import LabelSpace, UInt8Array
@@ -73,7 +73,7 @@ def score_version(workspace: Workspace, store: PAStore, version: int, rows: Inde
 
 
 def score_segmenter(
-    workspace: Workspace, segmenter: Segmenter, records: Sequence[VideoRecord], *, radius: int
+    workspace: Workspace, segmenter: Predictor, records: Sequence[VideoRecord], *, radius: int
 ) -> dict[str, float]:
     """Score a segmenter on the annotated frames of videos, after action alignment over their neighbours.
 
@@ -117,7 +117,7 @@ def score_masks(
 
 
 def score_images(
-    workspace: Workspace, segmenter: Segmenter, source: ImageSource, split: str, *, max_side: int | None
+    workspace: Workspace, segmenter: Predictor, source: ImageSource, split: str, *, max_side: int | None
 ) -> dict[str, float | dict[str, float]]:
     """Score a segmenter on still images, over the classes that they have in common with it (SPEC M11).
 
@@ -153,7 +153,7 @@ def score_images(
 
 
 def _predict_annotated(
-    segmenter: Segmenter, cache: FrameCache, record: VideoRecord, radius: int
+    segmenter: Predictor, cache: FrameCache, record: VideoRecord, radius: int
 ) -> list[tuple[int, Any]]:
     length = cache.length(record)
     near = sorted({n for f in record.annotated for n in range(max(0, f - radius), min(length, f + radius + 1))})

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
-from datamodules.loaders import EpochDataModule, EpochDataset
-from modules.checkpoints import save_weights
-from modules.distributed import barrier
+from datamodules.loaders import EpochDataset
 from modules.segmenter import Segmenter
-from recipes.engine import build_trainer, keep_last
+from recipes.fitting import fit_steps
 
 
 def fit_twin(
@@ -42,20 +39,5 @@ def fit_twin(
     Raises:
         ValueError: not exactly one of ``epochs`` and ``steps``.
     """
-    if (epochs is None) == (steps is None):
-        raise ValueError(f"fit_twin needs epochs or steps, got epochs={epochs} and steps={steps}.")
-    trainer = build_trainer(
-        cfg, folder.name, folder, max_epochs=1, callbacks=[keep_last(folder)], loggers=list(loggers)
-    )
-    batch_size = -(-batch_size // trainer.world_size) * trainer.world_size
-    data = EpochDataModule(train, batch_size=batch_size, workers=cfg.workers_per_loader, seed=cfg.seed)
-    per_epoch = max(1, len(cast(Sized, train(0))) // batch_size)
-    epochs = max(1, -(-(steps or 0) // per_epoch)) if epochs is None else epochs
-    trainer.fit_loop.max_epochs = epochs
-    segmenter.start_schedule(0, epochs * per_epoch)
-    resume = folder / "last.ckpt"
-    trainer.fit(segmenter, data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
-    if trainer.is_global_zero:
-        save_weights(segmenter, folder / "best.ckpt")
-    barrier()
+    fit_steps(cfg, folder, segmenter, train, batch_size=batch_size, epochs=epochs, steps=steps, loggers=list(loggers))
     return Segmenter.load(folder / "best.ckpt")

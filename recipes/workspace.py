@@ -19,7 +19,7 @@ from datamodules.transforms import resize
 from datamodules.videos import VideosSource
 from modules.distributed import barrier, rank
 from pseudolabel.store import Index, PARow, PAStore
-from pseudolabel.types import Clip, DataError, FloatArray
+from pseudolabel.types import Clip, DataError, FloatArray, LabelSpace
 
 SOURCES: dict[str, type[VideoSource]] = {"a2d": A2DSource, "synthetic": SyntheticSource, "videos": VideosSource}
 
@@ -33,14 +33,15 @@ class Workspace:
     Args:
         cfg: the whole configuration.
         run_dir: the run folder (``skipped.csv`` goes there).
+        source: the data set, if it is open already; None = the one that the configuration names.
 
     Raises:
         DataError: nothing usable, or fewer than two classes.
     """
 
-    def __init__(self, cfg: DictConfig, run_dir: Path) -> None:
+    def __init__(self, cfg: DictConfig, run_dir: Path, source: VideoSource | None = None) -> None:
         self.cfg = cfg
-        self.source = open_source(cfg.data)
+        self.source = open_source(cfg.data) if source is None else source
         self.space = self.source.label_space
         self.cache = FrameCache(
             cfg.data.cache_dir or run_dir / "cache",
@@ -168,9 +169,13 @@ class Workspace:
         )
 
 
-def open_source(data: DictConfig) -> VideoSource:
-    """Open the data set that the configuration names."""
+def open_source(data: DictConfig, *, label_space: LabelSpace | None = None) -> VideoSource:
+    """Open the data set that the configuration names, or the part of a user's own videos that shows ``label_space``."""
     options: Any = OmegaConf.to_container(data.source, resolve=True)
+    if label_space is not None:
+        if data.name != "videos":
+            raise DataError(f"data={data.name} has classes of its own. Use data=videos.")
+        options["label_space"] = label_space
     return SOURCES[data.name](**options)
 
 

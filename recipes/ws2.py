@@ -287,7 +287,7 @@ def _write_truth(workspace: Workspace, store: PAStore, name: str) -> bool:
     return bool(kept)
 
 
-def run(cfg: DictConfig, folder: RunFolder, workspace: Workspace, loggers: list[Logger]) -> dict[str, Any]:
+def run(cfg: DictConfig, folder: RunFolder, loggers: list[Logger]) -> dict[str, Any]:
     """Run the recipe and return the results of its stages."""
     OmegaConf.set_readonly(cfg, True)
-    return WS2(cfg, folder, workspace, loggers).stages()
+    return WS2(cfg, folder, Workspace(cfg, folder.path), loggers).stages()

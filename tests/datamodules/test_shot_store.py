@@ -97,7 +97,7 @@ def test_damaged_files_are_reported(tmp_path: Path) -> None:
     write(store, record())
     store.mark_done("a")
     (tmp_path / "a/shot002.npz").write_bytes(b"PK\x03\x04 half of it")
-    with pytest.raises(DataError, match=r"'a-shot002' cannot be read .* run the motion stage again"):
+    with pytest.raises(DataError, match=r"'a-shot002' cannot be read .* make it again"):
         store.read("a-shot002")
     with pytest.raises(DataError, match="is no shot's name"):
         store.read("a")
@@ -112,8 +112,8 @@ def test_damaged_files_are_reported(tmp_path: Path) -> None:
         (np.zeros((2, 4, 4), np.uint8), [0, 1], np.zeros((2, 4, 4)), "must be uint8"),
         (np.zeros((2, 4, 4, 3)), [0, 1], np.zeros((2, 4, 4)), "must be uint8"),
         (np.zeros((0, 4, 4, 3), np.uint8), [], np.zeros((0, 4, 4)), "T > 0"),
-        (np.zeros((2, 4, 4, 3), np.uint8), [0], np.zeros((2, 4, 4)), "need motion"),
-        (np.zeros((2, 4, 4, 3), np.uint8), [0, 1], np.zeros((2, 4, 5)), "need motion"),
+        (np.zeros((2, 4, 4, 3), np.uint8), [0], np.zeros((2, 4, 4)), "need evidence"),
+        (np.zeros((2, 4, 4, 3), np.uint8), [0, 1], np.zeros((2, 4, 5)), "need evidence"),
         (np.zeros((2, 4, 4, 3), np.uint8), [0, 1], np.full((2, 4, 4), 1.5), r"must lie in \[0, 1\], got 1.5"),
         (np.zeros((2, 4, 4, 3), np.uint8), [0, 1], np.full((2, 4, 4), np.nan), r"must lie in \[0, 1\]"),
     ],
