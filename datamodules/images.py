@@ -26,7 +26,8 @@ class ImageRecord:
     Attributes:
         name: its name without suffix, unique in its folder.
         path: the image file.
-        tags: its image-level tags that are classes of the source's label space, in the order of their ids; never none.
+        tags: its image-level tags that are classes of the source's label space, in the order of their ids; none for
+            :attr:`ImageSource.negatives` alone.
         split: ``"train"``, ``"val"`` or ``"test"``.
     """
 
@@ -57,7 +58,8 @@ class ImageSource:
         records: the usable images, in the order of the table.
         skipped: what cannot be used, as (image or file, reason).
         common: the classes of the label space that the folder knows, in the order of their ids.
-        num_without_class: images left out because they show other classes only.
+        negatives: images that show other classes only, without tags; no part of ``records``.
+        num_without_class: how many of them the table has.
         num_excluded: images left out because they show an excluded class.
 
     Raises:
@@ -77,7 +79,6 @@ class ImageSource:
         self.root, self.label_space = Path(root), label_space
         if not self.root.is_dir():
             raise DataError(f"Images not found in `root={root}`: no such folder. Specify a different `root`.")
-        self.records: list[ImageRecord] = []
         self.skipped: list[tuple[str, str]] = []
         table, rows = read_image_rows(self.root)
         self._names = self._read_names(table, rows)
@@ -97,7 +98,8 @@ class ImageSource:
         kept = [row for row in rows if not set(row.classes) & set(exclude)]
         shown = [row for row in kept if any(name in self._class_of for name in row.classes)]
         self.num_without_class = len(kept) - len(shown)
-        self._open(shown)
+        self.records = self._open(shown)
+        self.negatives = self._open([row for row in kept if row not in shown])
         self._tell(table, exclude)
 
     @property
@@ -208,8 +210,9 @@ class ImageSource:
                 values[number] = self.label_space.index(self._class_of[name]) if name in self._class_of else 0
         return values
 
-    def _open(self, rows: Sequence[ImageRow]) -> None:
-        """Make the records of the images that are there and whole."""
+    def _open(self, rows: Sequence[ImageRow]) -> list[ImageRecord]:
+        """Return the records of the images that are there and whole."""
+        records: list[ImageRecord] = []
         folder = self.root / "images" if (self.root / "images").is_dir() else self.root
         files: dict[str, Path] = {}
         for file in sorted(folder.iterdir()):
@@ -230,7 +233,8 @@ class ImageSource:
                 continue
             shown = {self._class_of[name] for name in row.classes if name in self._class_of}
             tags = tuple(tag for tag in self.label_space.tags if tag in shown)
-            self.records.append(ImageRecord(row.image, files[row.image], tags, row.split))
+            records.append(ImageRecord(row.image, files[row.image], tags, row.split))
+        return records
 
     def _tell(self, table: Path, exclude: Sequence[str]) -> None:
         """List how many images were left out, or stop where none is left."""

@@ -55,7 +55,7 @@ class Frames(ABC):
 
 
 @dataclass
-class _Tally:
+class PacketTally:
     """Packets of a video stream: seen, decodable, declared by the container."""
 
     packets: int = 0
@@ -109,7 +109,7 @@ class FileFrames(Frames):
             f"again, or keep what is whole with `ffmpeg -i {self.path.name} repaired.mp4`."
         )
 
-    def _demux(self, tally: _Tally) -> Iterator[av.Packet]:
+    def _demux(self, tally: PacketTally) -> Iterator[av.Packet]:
         with av.open(str(self.path), metadata_errors="ignore") as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
@@ -129,8 +129,8 @@ class FileFrames(Frames):
         if tally.cut_short:
             raise self._broken(tally.decodable)
 
-    def _tally(self) -> _Tally:
-        tally = _Tally()
+    def _tally(self) -> PacketTally:
+        tally = PacketTally()
         try:
             for _ in self._demux(tally):
                 pass
@@ -140,12 +140,12 @@ class FileFrames(Frames):
 
     def frames(self, wanted: set[int] | None) -> Generator[tuple[int, UInt8Array], None, None]:
         """Decode forward; raise after the last whole frame of a file that is cut short."""
-        tally, number = _Tally(), 0
+        tally, number = PacketTally(), 0
         try:
             for packet in self._demux(tally):
                 for frame in packet.decode():
                     if wanted is None or number in wanted:
-                        yield number, _upright(frame)
+                        yield number, upright(frame)
                     number += 1
         except FFmpegError as error:
             raise self._broken(number, error) from error
@@ -153,7 +153,7 @@ class FileFrames(Frames):
             raise self._broken(number)
 
 
-def _upright(frame: av.VideoFrame) -> UInt8Array:
+def upright(frame: av.VideoFrame) -> UInt8Array:
     """Return uint8 (H, W, 3) RGB, turned as the container notes (degrees counter-clockwise)."""
     # One thread: the default of one per core costs a pool for every frame, thirty times the conversion itself.
     pixels = frame.reformat(format="rgb24", threads=1).to_ndarray().astype(np.uint8, copy=False)

@@ -87,14 +87,15 @@ def train_image_encoder(
     """Classifier of the tags of still images (Hong et al. 2017, Eq. 1), by sigmoids: an image may show several.
 
     Args:
-        cfg: the whole configuration; ``encoder2d`` has ``epochs``, ``batch_size``, ``area`` and ``model``.
+        cfg: the whole configuration; ``encoder2d`` has ``epochs``, ``batch_size``, ``area``, ``negatives`` and ``model``.
         images: the images; those of split ``val``, or without any all of them, choose the best epoch by their tags.
         space: the classes.
         folder: gets ``best.ckpt``.
         loggers: of Lightning.
     """
     options, classes = cfg.encoder2d, list(space.names[1:])
-    taught = images.select("train")
+    shown = images.select("train")
+    taught = shown + [record for record in images.negatives if options.negatives and record.split == "train"]
     torch.manual_seed(cfg.seed)
     module = Encoder2D(classes, multi_label=True, **to_plain(options.model))
 
@@ -107,14 +108,14 @@ def train_image_encoder(
 
     loaders = EpochDataModule(
         data(taught, train=True),
-        data(images.select("val") or taught, train=False),
+        data(images.select("val") or shown, train=False),
         batch_size=options.batch_size,
         val_batch_size=options.batch_size,
         workers=cfg.workers_per_loader,
         seed=cfg.seed,
     )
     fitted = fit_encoder(cfg, folder.name, folder, module, loaders, max_epochs=options.epochs, loggers=loggers)
-    return {**fitted, "images": len(taught), "classes": len(classes)}
+    return {**fitted, "images": len(taught), "negatives": len(taught) - len(shown), "classes": len(classes)}
 
 
 def start_from_encoder(segmenter: Segmenter, encoder: Encoder2D) -> None:

@@ -141,14 +141,14 @@ class Webly:
         workspace = self.workspace
         if rank() == 0:
             options, shots, versions = self._label_options(), self.shots, self.versions
+            found = label_videos(workspace.train, self.space, options, shots, versions, workers=self.cfg.workers)
+            if not found["used"]:
+                raise DataError(
+                    f"No video gave a label: {found}. Lower relevance.threshold, or train the classifier longer."
+                )
             if versions.current() is None:
-                found = label_videos(workspace.train, self.space, options, shots, versions, workers=self.cfg.workers)
-                if not found["used"]:
-                    raise DataError(
-                        f"No video gave a label: {found}. Lower relevance.threshold, or train the classifier longer."
-                    )
                 versions.publish(0)
-            for name, reason in found.get("failed", []):
+            for name, reason in found["failed"]:
                 workspace.list_skipped(name, reason)
             self._draw()
         barrier()

@@ -83,11 +83,11 @@ def label_videos(
         counts over all videos: ``frames``, ``relevant``, ``intervals``, ``kept`` frames, ``empty`` ones (relevant and
         sampled, but without an object), and ``failed``: (video, reason) of those that could not be read.
     """
-    versions.begin(0)
     jobs = [(record, tag) for record in records for tag in record.tags]
     missing = [job for job in jobs if not shots.is_written(part_name(*job))]
     failed: list[list[str]] = []
-    if missing:
+    if missing and versions.current() is None:
+        versions.begin(0)
         run = Parallel(n_jobs=workers, return_as="generator_unordered")
         done = run(delayed(_label_one)(record, tag, space, options, shots, versions) for record, tag in missing)
         bar = track(done, "segmenting videos", total=len(missing), console=Console(stderr=True))

@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
-from datamodules.video_frames import _Tally, _upright
+from datamodules.video_frames import PacketTally, upright
 from pseudolabel.types import DataError, UInt8Array
 
 END_SLACK = 1.0
@@ -62,7 +62,7 @@ def key_frames(path: Path | str) -> Iterator[tuple[float, UInt8Array]]:
             frames there are, it ends before its declared end. What came before can be used.
     """
     path = Path(path)
-    count, broken, last, tally = 0, 0, 0.0, _Tally()
+    count, broken, last, tally = 0, 0, 0.0, PacketTally()
     with _opened(path) as (container, stream):
         start, decoder = _start(stream), stream.codec_context
         decoder.skip_frame = "NONKEY"
@@ -83,7 +83,7 @@ def key_frames(path: Path | str) -> Iterator[tuple[float, UInt8Array]]:
             broken += not frames
             for frame in frames[:1]:
                 count += 1
-                yield max(0.0, seconds), _upright(frame)
+                yield max(0.0, seconds), upright(frame)
         if not count:
             raise DataError(
                 f"{path} has no key frame that can be decoded ({broken} are damaged). Expected at least one: copy or "
@@ -135,7 +135,7 @@ def read_timed_window(path: Path | str, start: float, stop: float) -> Iterator[t
                 if seconds >= stop:
                     return
                 if seconds >= start and not frame.is_corrupt:
-                    yield seconds, _upright(frame)
+                    yield seconds, upright(frame)
 
 
 def _seek(container: InputContainer, stream: VideoStream, seconds: float) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from datamodules.videos import VideosSource
-from pseudolabel.types import DataError, Tag
+from pseudolabel.types import DataError, LabelSpace, Tag
 from tests.datamodules.fakes import write_clip, write_frames, write_mask_png, write_tags
 
 
@@ -199,3 +199,17 @@ def test_a_given_split_is_kept(tmp_path: Path) -> None:
     source = VideosSource(many(tmp_path, 10, split="test"))
     assert [record.name for record in source.select("test")] == ["dog0"]
     assert len(source.select("train")) == 19 and source.select("val") == []
+
+
+def test_only_some_classes_are_wanted(root: Path) -> None:
+    write_mask_png(root / "masks/rex/00002.png", labels(2, 3, 255, 1))
+    whole = VideosSource(root, actions=False)
+    some = VideosSource(root, actions=False, label_space=LabelSpace((Tag("zebra"), Tag("dog"))))
+    dogs = [record.name for record in whole.records if Tag("dog") in record.tags]
+    assert [record.name for record in some.records] == dogs and all(r.tags == (Tag("dog"),) for r in some.records)
+    assert {name for name, reason in some.skipped if "none of the classes" in reason} == {"tom", "tweety"}
+    before, after = (source.mask(source.records[0], 2) for source in (whole, some))
+    assert before is not None and after is not None
+    dog = whole.label_space.index(Tag("dog"))
+    expected = np.where(before == dog, 2, np.where(before == 255, 255, 0))  # ids of the file, read in the new order
+    np.testing.assert_array_equal(after, expected)
