@@ -44,8 +44,7 @@ class ShotRecord:
 
 
 class ShotStore:
-    """``<folder>/<video>/shot000.npz``: frames, their numbers and their evidence (motion segments or
-    attention); ``done.json`` lists a video.
+    """``<folder>/<video>/shot000.npz``: frames, their numbers and evidence of an object; ``done.json`` lists a video.
 
     Every file is written beside its final name and renamed, and a video counts only once its ``done.json`` is there: a
     killed job redoes no video and never reads half of one. Several processes may write, each its own videos. What the
@@ -100,8 +99,7 @@ class ShotStore:
         partial.replace(path)
 
     def read(self, name: str) -> tuple[UInt8Array, npt.NDArray[np.int64], FloatArray]:
-        """Return a shot by its name: frames uint8 (T, H, W, 3), indices int64 (T,), evidence float32 (T, H, W) in
-        [0, 1].
+        """Return a shot by its name: frames uint8 (T, H, W, 3), indices int64 (T,), evidence float32 (T, H, W).
 
         Raises:
             DataError: no such shot, or its file is damaged.

@@ -74,6 +74,7 @@ class PacketTally:
 
     @property
     def cut_short(self) -> bool:
+        """Whether packets are missing."""
         return self.corrupt or self.packets < self.declared
 
 

@@ -87,7 +87,7 @@ def train_image_encoder(
     """Classifier of the tags of still images (Hong et al. 2017, Eq. 1), by sigmoids: an image may show several.
 
     Args:
-        cfg: the whole configuration; ``encoder2d`` has ``epochs``, ``batch_size``, ``area``, ``negatives`` and ``model``.
+        cfg: the whole configuration; ``encoder2d`` has ``epochs``, ``batch_size``, ``area``, ``negatives``, ``model``.
         images: the images; those of split ``val``, or without any all of them, choose the best epoch by their tags.
         space: the classes.
         folder: gets ``best.ckpt``.
