@@ -224,6 +224,7 @@ class Webly:
             graph=graph_settings(cfg),
             threshold=cfg.relevance.threshold,
             more_than=cfg.relevance.more_than,
+            least_area=cfg.relevance.least_area,
             frames_per_video=cfg.data.frames_per_video,
             max_side=cfg.data.max_side,
         )

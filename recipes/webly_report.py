@@ -107,5 +107,6 @@ def _show_retrieval(found: dict[str, Any], folder: Path) -> None:
             (name, *cells, *((percent(rates.get("precision")), percent(rates.get("recall"))) if quality else ()))
         )
     if quality:
-        rows.append(("all", "", "", "", percent(quality["precision"]), percent(quality["recall"])))
+        for label, rates in (("all", quality), ("all, of the key frames seen", quality["key_frames"])):
+            rows.append((label, "", "", "", percent(rates["precision"]), percent(rates["recall"])))
     show("Retrieved from the web", header, rows, folder, name="retrieval")

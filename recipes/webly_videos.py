@@ -45,6 +45,7 @@ class LabelOptions:
         graph: of the segmentation.
         threshold: score from which a frame is relevant, see :func:`relevant_intervals`.
         more_than: frames in a row beyond which they are an interval.
+        least_area: share of a frame that its object covers at least to be learned from.
         frames_per_video: frames that are kept for training.
         max_side: longer side of the frames in pixels; None = as decoded.
     """
@@ -54,6 +55,7 @@ class LabelOptions:
     graph: VideoGraphSettings
     threshold: float
     more_than: int
+    least_area: float
     frames_per_video: int
     max_side: int | None
 
@@ -81,7 +83,7 @@ def label_videos(
 
     Returns:
         counts over all videos: ``frames``, ``relevant``, ``intervals``, ``kept`` frames, ``empty`` ones (relevant and
-        sampled, but without an object), and ``failed``: (video, reason) of those that could not be read.
+        sampled, but without an object, or with a tiny one), and ``failed``: (video, reason) of those that could not be read.
     """
     jobs = [(record, tag) for record in records for tag in record.tags]
     missing = [job for job in jobs if not shots.is_written(part_name(*job))]
@@ -160,7 +162,7 @@ def _label_one(
             return name, str(error)
     kept, empty = [], 0
     for number, ((start, stop), (frames, indices, attention, masks)) in enumerate(zip(intervals, parts, strict=True)):
-        shown = masks.any(axis=(1, 2))
+        shown = masks.any(axis=(1, 2)) & (masks.mean(axis=(1, 2)) >= options.least_area)
         empty += int((~shown).sum())
         if shown.any():
             shot = ShotRecord(name, number, start, stop, (tag,))

@@ -14,7 +14,7 @@ from datamodules.synthetic_web import SyntheticWeb, generate_web
 from datamodules.video import VideoReader
 from datamodules.web.catalogue import Catalogue
 from datamodules.web.manifest import MANIFEST, read_manifest
-from datamodules.web.quality import Quality, retrieval_quality
+from datamodules.web.quality import Quality, key_frame_quality, retrieval_quality
 from datamodules.web.retrieve import retrieve
 from datamodules.web.settings import RetrieveSettings
 from datamodules.web.sources import WebVideoSource
@@ -82,10 +82,12 @@ def retrieve_videos(cfg: DictConfig, web: Web, space: LabelSpace, encoder: Encod
     found["clip_seconds"] = summary.seconds  # a stage's own "seconds" is the time it took
     if web.truth is None:
         return found
-    quality = retrieval_quality(folder / MANIFEST, web.truth.root / "truth" / "intervals.csv")
+    tables = folder / MANIFEST, web.truth.root / "truth" / "intervals.csv"
+    quality = retrieval_quality(*tables)
     _write_truth(web.truth, folder)
     each = {name: _rates(of) for name, of in quality.classes.items()}
-    return {**found, "quality": {**_rates(quality.overall), "classes": each}}
+    key_frames = _rates(key_frame_quality(*tables))
+    return {**found, "quality": {**_rates(quality.overall), "key_frames": key_frames, "classes": each}}
 
 
 def _rates(quality: Quality) -> dict[str, float | None]:

@@ -76,6 +76,28 @@ def retrieval_quality(manifest: Path | str, intervals: Path | str) -> RetrievalQ
     )
 
 
+def key_frame_quality(manifest: Path | str, intervals: Path | str) -> Quality:
+    """Compare the key frames that were kept with those, among all looked at, that really show the searched class.
+
+    This is the classifier's own part: windows reach over the cuts of short shots, whatever they are centred on.
+
+    Args:
+        manifest: as in :func:`retrieval_quality`.
+        intervals: as in :func:`retrieval_quality`.
+
+    Returns:
+        ``right``, ``kept`` and ``true`` as numbers of key frames.
+    """
+    true = _read_intervals(Path(intervals))
+    right, kept, shown = 0, 0, 0
+    for row in read_manifest(manifest):
+        if row.step == "key_frame" and row.seconds is not None:
+            spans = true.get(row.name, {}).get(row.id, [])
+            seen = any(start <= row.seconds < stop for start, stop in spans)
+            right, kept, shown = right + (row.kept and seen), kept + row.kept, shown + seen
+    return Quality(float(right), float(kept), float(shown))
+
+
 def _read_intervals(path: Path) -> dict[str, _Spans]:
     """Return the true intervals by class and video."""
     true: dict[str, _Spans] = defaultdict(lambda: defaultdict(list))

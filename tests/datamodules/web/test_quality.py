@@ -7,7 +7,7 @@ import pytest
 
 from datamodules.web.intervals import merge, overlap, total
 from datamodules.web.manifest import Decision, ManifestWriter
-from datamodules.web.quality import retrieval_quality
+from datamodules.web.quality import key_frame_quality, retrieval_quality
 from pseudolabel.types import DataError
 from tests.datamodules.fakes import write_table
 
@@ -58,6 +58,21 @@ def test_precision_and_recall_over_seconds(tmp_path: Path) -> None:
     assert math.isnan(bird.precision) and math.isnan(bird.recall)
     assert (found.overall.right, found.overall.kept, found.overall.true) == (5, 10, 9)
     assert set(found.classes) == {"dog", "cat", "bird"}
+
+
+def test_key_frames_are_the_classifiers_own_part(tmp_path: Path) -> None:
+    def seen(name: str, video: str, seconds: float, *, kept: bool) -> Decision:
+        return Decision(name, video, "", "key_frame", kept, "", seconds, 0.9)
+
+    rows = [seen("dog", "a", 1, kept=True), seen("dog", "a", 3, kept=True), seen("dog", "a", 1.5, kept=False)]
+    rows += [seen("cat", "a", 1, kept=False), window("dog", "a", 0, 4)]
+    rows += [seen("dog", "b", 0, kept=True), seen("dog", "a", 2, kept=False)]  # 2 s is the end: not seen any more
+    intervals = write_table(
+        tmp_path / "truth/intervals.csv", [["id", "start", "stop", "class"], ["a", "0", "2", "dog"]]
+    )
+    quality = key_frame_quality(write(tmp_path, rows), intervals)
+    assert (quality.right, quality.kept, quality.true) == (1, 3, 2)
+    assert quality.precision == pytest.approx(1 / 3) and quality.recall == 0.5
 
 
 @pytest.mark.parametrize(
