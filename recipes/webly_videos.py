@@ -83,7 +83,7 @@ def label_videos(
 
     Returns:
         counts over all videos: ``frames``, ``relevant``, ``intervals``, ``kept`` frames, ``empty`` ones (relevant and
-        sampled, but without an object, or with a tiny one), and ``failed``: (video, reason) of those that could not be read.
+        sampled, but without an object, or with a tiny one), and ``failed``: (video, reason) where one is broken.
     """
     jobs = [(record, tag) for record in records for tag in record.tags]
     missing = [job for job in jobs if not shots.is_written(part_name(*job))]
