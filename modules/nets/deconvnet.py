@@ -39,8 +39,9 @@ class DeconvNet(nn.Module):
         output_stride: of the encoder; the attention map is averaged over cells of this side.
         width: factor of all channels, > 0.
         batch_norm: normalise after every 3 x 3 convolution, as DecoupledNet does (Hong et al. 2015), not TransferNet.
-        init: ``"kaiming"`` (ours; it keeps the values' scale through unpooling too, so that thin nets learn from the
-            first step) or ``"gaussian"``, deviation 0.01, as TransferNet.
+        init: ``"kaiming"`` (ours) or ``"gaussian"``, deviation 0.01, as TransferNet. The former keeps the values' scale
+            through unpooling too, so that thin nets learn from the first step, and gives the classifier features of both
+            signs: from tiny weights all come to speak for the background, which is most of a frame.
 
     Attributes:
         channels: stride of a level -> number of channels of its switches.
@@ -111,8 +112,8 @@ class DeconvNet(nn.Module):
     def _initialise(self, init: str) -> None:
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
-                if init == "kaiming" and layer is not self.classifier:
-                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                if init == "kaiming":
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if layer is self.classifier else "relu")
                 else:
                     nn.init.normal_(layer.weight, std=0.01)
                 if layer.bias is not None:
