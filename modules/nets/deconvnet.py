@@ -40,8 +40,8 @@ class DeconvNet(nn.Module):
         width: factor of all channels, > 0.
         batch_norm: normalise after every 3 x 3 convolution, as DecoupledNet does (Hong et al. 2015), not TransferNet.
         init: ``"kaiming"`` (ours) or ``"gaussian"``, deviation 0.01, as TransferNet. The former keeps the values' scale
-            through unpooling too, so that thin nets learn from the first step, and gives the classifier features of both
-            signs: from tiny weights all come to speak for the background, which is most of a frame.
+            through unpooling too, so that thin nets learn from the first step, and gives the classifier weights of both
+            signs: from tiny ones all features come to speak for the background, which is most of a frame.
 
     Attributes:
         channels: stride of a level -> number of channels of its switches.
