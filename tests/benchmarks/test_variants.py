@@ -137,7 +137,7 @@ def test_ws2_variants_share_v0_unless_the_cues_change() -> None:
     assert "v0" not in ws2.shared_stages(ws2.VARIANTS["actor-cue"])
 
 
-@pytest.mark.parametrize(("name", "module"), [("ablation", ws2), ("mcnn_tables", mcnn)])
+@pytest.mark.parametrize(("name", "module"), [("ablation", ws2), ("mcnn_tables", mcnn), ("webly_tables", webly)])
 def test_every_variant_sets_keys_that_exist(name: str, module: object, tmp_path: Path) -> None:
     cfg = load_config(name, [f"root={tmp_path}"])
     variants = module.VARIANTS  # type: ignore[attr-defined]
