@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig
 
 from benchmarks import mcnn_variants as mcnn
-from benchmarks import ws2
+from benchmarks import webly, ws2
 from benchmarks.variants import check_variants, inherit, run_variants, settings_of, spread
 from pseudolabel.types import DataError
 from recipes.configuration import load_config
