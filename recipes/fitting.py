@@ -13,7 +13,6 @@ from pytorch_lightning.loggers import Logger
 from datamodules.loaders import EpochDataModule, EpochDataset
 from modules.checkpoints import save_weights
 from modules.distributed import barrier
-from modules.segmenter import Segmenter
 from recipes.engine import build_trainer, keep_last
 
 
@@ -57,8 +56,8 @@ def fit_steps(
     per_epoch = max(1, items // batch_size)
     epochs = max(1, -(-(steps or 0) // per_epoch)) if epochs is None else epochs
     trainer.fit_loop.max_epochs = epochs
-    if isinstance(module, Segmenter):
-        module.start_schedule(0, epochs * per_epoch)
+    if hasattr(module, "start_schedule"):
+        module.start_schedule(0, epochs * per_epoch)  # type: ignore[operator]
     resume = folder / "last.ckpt"
     trainer.fit(module, data, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
     if trainer.is_global_zero:

@@ -68,9 +68,18 @@ def attend_images(
 
 
 def label_images(
-    model: AttentionDecoder, space: LabelSpace, shots: ShotStore, versions: PAStore, tags: Sequence[ImageRecord]
+    model: AttentionDecoder,
+    space: LabelSpace,
+    shots: ShotStore,
+    versions: PAStore,
+    tags: Sequence[ImageRecord],
+    *,
+    certainty: float,
 ) -> None:
-    """Label images with a model's prediction within their tags (domain adaptation, Sec. 5.2.1; SPEC W-j), as PA.v0."""
+    """Label images with a model's prediction within their tags (domain adaptation, Sec. 5.2.1; SPEC W-j), as PA.v0.
+
+    Pixels whose highest score is below ``certainty`` become void; 0 takes all as they are (the paper).
+    """
     if versions.current() is not None:
         return
     versions.begin(0)
@@ -79,8 +88,9 @@ def label_images(
         image = shots.read(f"{record.name}-shot000")[0]
         scores = model.predict_scores(image, allowed=space.allowed(record.tags), threshold=0.0)  # (1, C, H, W)
         clip = Clip(image, np.zeros(1, np.int64), record.name, 1.0, record.tags)
-        quality = scores.max(1).mean(axis=(1, 2)).astype(np.float32)
-        versions.write(0, clip, Annotation(scores.argmax(1).astype(np.uint8), quality))
+        best = scores.max(1)  # (1, H, W)
+        labels = np.where(best < certainty, VOID, scores.argmax(1)).astype(np.uint8)
+        versions.write(0, clip, Annotation(labels, best.mean(axis=(1, 2)).astype(np.float32)))
     versions.publish(0)
 
 

@@ -248,7 +248,10 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (videos_arguments(tmp_path / "empty", tmp_path), "tags.csv"),
         (videos_arguments(single, tmp_path, "name=single"), "a single class (red)"),
         (videos_arguments(files, tmp_path, "name=switch", "cues=motion"), "cues=motion: expected"),
-        (videos_arguments(files, tmp_path, "name=optim", "encoder2d.model.optimizer=adam"), "Unknown optimizer 'adam'"),
+        (
+            videos_arguments(files, tmp_path, "name=optim", "encoder2d.model.optimizer=adamm"),
+            "Unknown optimizer 'adamm'",
+        ),
         (videos_arguments(files, tmp_path, "name=accel", "trainer.accelerator=abacus"), "abacus"),
         (videos_arguments(files, tmp_path, "name=net", "encoder2d.model.backbone=resnet19"), "resnet19"),
         (videos_arguments(files, tmp_path, "name=w", "encoder2d.model.weights=/gone.pth"), "/gone.pth"),

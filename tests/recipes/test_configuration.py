@@ -48,7 +48,7 @@ def test_the_configuration_takes_no_new_keys() -> None:
         (["sede=3"], "Unknown key 'sede'; did you mean 'seed'?"),
         (["zzz.qqq=3"], "Unknown key 'zzz.qqq'. `--cfg` shows all keys."),
         (["seed=1", "segmenter.model.backbne=x"], "did you mean 'segmenter.model.backbone'?"),
-        (["data=video"], "Unknown data=video; did you mean 'videos'? Known: a2d, synthetic, videos."),
+        (["data=video"], "Unknown data=video; did you mean 'videos'? Known: a2d, catalogue, synthetic, "),
         (["recipe=qqq"], "Unknown recipe=qqq. Known: "),
         (["--fast"], "'--fast' is not of the form key=value"),
         (["fast"], "'fast' is not of the form key=value"),

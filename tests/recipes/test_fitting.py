@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from recipes import twin
-from recipes.twin import fit_twin
+from recipes import fitting
+from recipes.fitting import fit_steps
 
 
 class Ranks:
@@ -32,15 +32,15 @@ def test_any_number_of_ranks_takes_the_same_number_of_steps(
 ) -> None:
     """43 pictures: 4 batches of 10 an epoch, 3 of 12 or 2 of 16."""
     trainer, schedule = Ranks(ranks), []
-    monkeypatch.setattr(twin, "build_trainer", lambda *args, **kwargs: trainer)
-    monkeypatch.setattr(twin.Segmenter, "load", lambda path: "loaded")
+    monkeypatch.setattr(fitting, "build_trainer", lambda *args, **kwargs: trainer)
     segmenter: Any = SimpleNamespace(start_schedule=lambda first, total: schedule.append(total))
     cfg = OmegaConf.create({"workers_per_loader": 0, "seed": 0})
-    fit_twin(cfg, Path("unused"), segmenter, lambda epoch: range(43), batch_size=10, steps=20, loggers=[])  # type: ignore[arg-type,return-value]
+    done = fit_steps(cfg, Path("unused"), segmenter, lambda epoch: range(43), batch_size=10, steps=20, loggers=[])  # type: ignore[arg-type,return-value]
     assert (trainer.own, trainer.steps) == (own, steps) and schedule == [steps]
+    assert (done["steps"], done["items"]) == (steps, 43)
 
 
 def test_how_long_is_given_once() -> None:
     nothing: Any = None
     with pytest.raises(ValueError, match="epochs or steps"):
-        fit_twin(nothing, Path("unused"), nothing, nothing, batch_size=1, loggers=[])
+        fit_steps(nothing, Path("unused"), nothing, nothing, batch_size=1, loggers=[])
