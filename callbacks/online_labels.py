@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import cv2
@@ -27,9 +26,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from joblib.externals.loky import ProcessPoolExecutor
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
+from modules.modes import evaluating
 from pseudolabel.types import VOID, BoolArray, DataError, FloatArray, UInt8Array, nearest_name
 
 Batch = dict[str, Any]
@@ -240,18 +240,6 @@ class OnlineLabels(pl.Callback):
         pool, self._pool = self._pool, None
         if isinstance(pool, ProcessPoolExecutor):
             pool.shutdown(wait=True, kill_workers=True)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put ``module`` into eval mode and leave every part in the mode it was found in."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 class _Here(Executor):

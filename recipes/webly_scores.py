@@ -75,7 +75,10 @@ def score_video_segments(
         run = Parallel(n_jobs=workers, return_as="generator_unordered")
         jobs = run(delayed(_segment_one)(record, workspace.space, options, tuple(compare)) for record in records)
         bar = track(jobs, "segmenting videos in parts", total=len(records), console=Console(stderr=True))
-        found = list(bar)
+        for name, of_video, reason in bar:
+            found.append((name, of_video))
+            if reason:
+                workspace.list_skipped(name, reason)
     barrier()
     masks = dict(gather_lists(found))
     ways = (WHOLE, *compare)
@@ -91,7 +94,9 @@ def score_video_segments(
 
 def _segment_one(
     record: VideoRecord, space: LabelSpace, options: LabelOptions, compare: tuple[str, ...]
-) -> tuple[str, Masks]:
+) -> tuple[str, Masks, str]:
+    """Return the name, the labels, and why they end early, if they do: what came before counts."""
+    reason = ""
     ways = {WHOLE: options.graph, **{part: part_of(options.graph, part) for part in compare}}
     label, wanted = np.uint8(space.index(record.tags[0])), set(record.annotated)
     masks: Masks = {way: {} for way in ways}
@@ -104,6 +109,6 @@ def _segment_one(
                 if number in wanted:
                     for way, mask in found.items():
                         masks[way][number] = mask.astype(np.uint8) * label
-        except DataError:  # broken towards its end: what came before counts
-            pass
-    return record.name, masks
+        except DataError as error:
+            reason = str(error)
+    return record.name, masks, reason

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Literal
 
@@ -11,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from modules.modes import evaluating
 
 
 class GradCAM:
@@ -74,7 +75,7 @@ class GradCAM:
         if targets.ndim != 2 or targets.shape[0] != inputs.shape[0] or targets.shape[1] < 1:
             raise ValueError(f"Wrong targets shape {tuple(targets.shape)}, expected ({inputs.shape[0]}, K), K >= 1.")
         try:
-            with _eval_mode(self.network), torch.enable_grad():
+            with evaluating(self.network), torch.enable_grad():
                 # A tensor made under inference mode cannot enter a graph; its copy can.
                 logits: Tensor = self.network(inputs.clone() if inputs.is_inference() else inputs)
                 return self._maps(logits, targets), logits.detach()
@@ -107,17 +108,6 @@ class GradCAM:
             weights = gradient.float().mean(dim=positions, keepdim=True)
             maps.append((weights * activation.detach().float()).sum(dim=1).relu())
         return torch.stack(maps, dim=1)
-
-
-@contextmanager
-def _eval_mode(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def class_activation_map(features: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from callbacks.online_labels import OnlineLabels, evaluating
+from callbacks.online_labels import OnlineLabels
 from datamodules.loaders import AheadLoader, ShotDataModule
 from modules.losses import weighted_cross_entropy
+from modules.modes import evaluating
 from pseudolabel.types import VOID, DataError, FloatArray, UInt8Array
 from tests.callbacks.fake_labellers import (
     STEP_SECONDS,
