@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-extra demo test lint format clean
+.PHONY: help install install-dev demo test lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -16,8 +16,6 @@ help: ## list the targets
 install: $(VENV)/.installed ## make .venv and install what running needs
 
 install-dev: $(VENV)/.installed-dev ## install what testing needs as well
-
-install-extra: $(VENV)/.installed-extra ## install what is optional (dense CRF)
 
 demo: install ## train on generated videos, on a CPU, and print the tables
 	$(BIN)/python train.py $(ARGS)
@@ -55,8 +53,4 @@ $(VENV)/.installed: requirements-build.txt requirements.txt | $(BIN)/pip
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(PIP) install -r requirements-dev.txt
-	@touch $@
-
-$(VENV)/.installed-extra: requirements-extra.txt $(VENV)/.installed
-	$(PIP) install -r requirements-extra.txt
 	@touch $@

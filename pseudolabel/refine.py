@@ -131,7 +131,7 @@ def dense_crf(
     """Sharpen one frame's scores by a fully connected CRF (Kraehenbuehl & Koltun 2011), as DeepLab does at test time.
 
     The defaults are those of the DeepLab-CRF that Liang et al. use. A weight of 0 switches
-    its term off. Needs the optional package pydensecrf2.
+    its term off. Needs the package pydensecrf2.
 
     Args:
         scores: float (C, H, W), softmax in [0, 1].
@@ -154,8 +154,8 @@ def dense_crf(
         from pydensecrf.densecrf import DenseCRF2D
     except ImportError:
         raise DataError(
-            "Dense CRF: the optional package pydensecrf2 is not installed. Install it (make install-extra), or switch "
-            "the dense CRF off."
+            "Dense CRF: the package pydensecrf2 is not installed. Install it (make install), or switch the dense CRF "
+            "off: crf.enabled=false, predict.py crf=false."
         ) from None
     if scores.ndim != 3 or not scores.size or frame.shape != (*scores.shape[1:], 3) or frame.dtype != np.uint8:
         raise DataError(

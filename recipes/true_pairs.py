@@ -1,4 +1,4 @@
-"""The true frames and images that teach M-CNN's supervised twin. Only the twin sees them."""
+"""True frames and images that teach a supervised twin. Only the twin sees them."""
 
 from __future__ import annotations
 
