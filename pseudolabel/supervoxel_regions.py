@@ -1,0 +1,212 @@
+"""The levels above level 0 of supervoxels: regions are merged along the edges of a region graph.
+
+Grundmann et al. (CVPR 2010), section 2.2: an edge weighs how far the Lab histograms of its two regions differ. Each
+level merges the regions of the level below as level 0 merges voxels, with a greater ``c_reg`` and ``min_size``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from pseudolabel.supervoxel_voxels import UNKNOWN, Merged, find_root, join, number_roots
+from pseudolabel.types import FloatArray, Int32Array, UInt8Array
+
+
+@dataclass(frozen=True)
+class RegionGraph:
+    """The regions of one level.
+
+    Attributes:
+        sizes: int32 (N,), voxels of each.
+        histograms: float32 (N, 3 * bins), counts of L, a and b.
+        first: int32 (E,), one end of each edge.
+        second: int32 (E,), the other; no pair is there twice, nor with itself.
+    """
+
+    sizes: Int32Array
+    histograms: FloatArray
+    first: Int32Array
+    second: Int32Array
+
+
+def region_graph(labels: Int32Array, count: int, lab: UInt8Array, motion: Int32Array, *, bins: int) -> RegionGraph:
+    """Return the graph of level 0. Regions are neighbours that share a pixel side, or a link in time.
+
+    Args:
+        labels: int32 (T, H, W), 0..N-1.
+        count: N.
+        lab: uint8 (T, H, W, 3), Lab, each channel over 0..255.
+        motion: int32 (T, H, W, 2), (rows, columns) from a pixel to its place in the frame before.
+        bins: of each channel's histogram.
+    """
+    first, second = _touching(labels, motion)
+    return RegionGraph(
+        np.bincount(labels.ravel(), minlength=count).astype(np.int32),
+        _histograms(labels.ravel(), count, lab.reshape(-1, 3), bins),
+        *_distinct(first, second, count),
+    )
+
+
+def merge_regions(
+    graph: RegionGraph, group: Int32Array, internal: FloatArray, *, c_reg: float, min_size: float
+) -> Merged:
+    """Merge the regions of one level into those of the next.
+
+    Args:
+        graph: of the level.
+        group: int32 (N,), the supervoxel 0..F-1 of the next level that a region is known to lie in; -1 = not known.
+        internal: float32 (F,), Int(C) of these supervoxels.
+        c_reg: how far histograms may differ, distance times voxels.
+        min_size: of a region of the next level, voxels.
+
+    Returns:
+        labels (N,): the region of the next level of each region, and what is within.
+    """
+    weights = _distances(graph.histograms, graph.first, graph.second)
+    order = np.argsort(weights, kind="stable")
+    ends = graph.first[order], graph.second[order], weights[order]
+    return Merged(*_merge(*ends, graph.sizes, group, internal, c_reg, min_size))
+
+
+def contract(graph: RegionGraph, labels: Int32Array, count: int) -> RegionGraph:
+    """Return the graph of the next level, with regions 0..``count``-1, region i of this one lying in ``labels[i]``."""
+    first, second = labels[graph.first], labels[graph.second]
+    apart = first != second
+    return RegionGraph(
+        np.bincount(labels, graph.sizes, count).astype(np.int32),
+        _sums(labels, graph.histograms, count),
+        *_distinct(first[apart], second[apart], count),
+    )
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _touching(labels: Int32Array, motion: Int32Array) -> tuple[Int32Array, Int32Array]:
+    """Return the two labels wherever they differ across a pixel side or a link in time, many of them repeatedly."""
+    frames, height, width = labels.shape
+    first, second = np.empty(0, np.int32), np.empty(0, np.int32)
+    for turn in range(2):  # count, then write
+        found = 0
+        for t in range(frames):
+            for y in range(height):
+                for x in range(width):
+                    own = labels[t, y, x]
+                    for way in range(3):
+                        s, j, i = t, y, x
+                        if way == 0:
+                            i = x + 1
+                        elif way == 1:
+                            j = y + 1
+                        else:
+                            s, j, i = t - 1, y + motion[t, y, x, 0], x + motion[t, y, x, 1]
+                        if s < 0 or not (0 <= j < height and 0 <= i < width) or labels[s, j, i] == own:
+                            continue
+                        if turn == 1:
+                            first[found], second[found] = own, labels[s, j, i]
+                        found += 1
+        if turn == 0:
+            first, second = np.empty(found, np.int32), np.empty(found, np.int32)
+    return first, second
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _distinct(first: Int32Array, second: Int32Array, count: int) -> tuple[Int32Array, Int32Array]:
+    """Return each pair of regions once, the lower number first, in rising order of it; linear in the pairs."""
+    starts = np.zeros(count + 1, np.int64)
+    for edge in range(len(first)):
+        starts[min(first[edge], second[edge]) + 1] += 1
+    starts = np.cumsum(starts)
+    free = starts[:-1].copy()
+    higher = np.empty(len(first), np.int32)
+    for edge in range(len(first)):
+        lower = min(first[edge], second[edge])
+        higher[free[lower]] = max(first[edge], second[edge])
+        free[lower] += 1
+    seen = np.full(count, UNKNOWN, np.int32)
+    one, other = np.empty(len(first), np.int32), np.empty(len(first), np.int32)
+    kept = 0
+    for lower in range(count):
+        for place in range(starts[lower], starts[lower + 1]):
+            if seen[higher[place]] != lower:
+                seen[higher[place]] = lower
+                one[kept], other[kept] = lower, higher[place]
+                kept += 1
+    return one[:kept].copy(), other[:kept].copy()
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _histograms(labels: Int32Array, count: int, lab: UInt8Array, bins: int) -> FloatArray:
+    counts = np.zeros((count, 3 * bins), np.float32)
+    for voxel in range(len(labels)):
+        for channel in range(3):
+            counts[labels[voxel], channel * bins + lab[voxel, channel] * bins // 256] += 1
+    return counts
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _sums(labels: Int32Array, histograms: FloatArray, count: int) -> FloatArray:
+    sums = np.zeros((count, histograms.shape[1]), np.float32)
+    for region in range(len(labels)):
+        sums[labels[region]] += histograms[region]
+    return sums
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _distances(histograms: FloatArray, first: Int32Array, second: Int32Array) -> FloatArray:
+    """Return the chi-squared distance of each edge's two histograms, summed over L, a and b: in [0, 6]."""
+    shares = np.empty_like(histograms)
+    for region in range(len(histograms)):
+        shares[region] = histograms[region] * np.float32(3) / max(histograms[region].sum(), np.float32(1))
+    distance = np.empty(len(first), np.float32)
+    for edge in range(len(first)):
+        total = np.float32(0)
+        for place in range(histograms.shape[1]):
+            p, q = shares[first[edge], place], shares[second[edge], place]
+            if p + q > 0:
+                total += (p - q) * (p - q) / (p + q)
+        distance[edge] = total
+    return distance
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _merge(
+    first: Int32Array,
+    second: Int32Array,
+    weights: FloatArray,
+    sizes: Int32Array,
+    group: Int32Array,
+    internal: FloatArray,
+    c_reg: float,
+    min_size: float,
+) -> tuple[Int32Array, FloatArray]:
+    count = len(sizes)
+    parent, size, owner = np.arange(count).astype(np.int32), sizes.copy(), np.full(count, UNKNOWN, np.int32)
+    within = np.zeros(count, np.float32)
+    first_of = np.full(len(internal), UNKNOWN, np.int32)
+    for region in range(count):
+        known = group[region]
+        if known == UNKNOWN:
+            continue
+        if first_of[known] == UNKNOWN:
+            first_of[known] = region
+            owner[region], within[region] = known, internal[known]
+        else:
+            parent[region] = first_of[known]
+            size[first_of[known]] += size[region]
+    limit = within + np.float32(c_reg) / size.astype(np.float32)
+    for turn in range(2):  # first by the threshold, then what is too small
+        for edge in range(len(first)):
+            a, b = find_root(parent, first[edge]), find_root(parent, second[edge])
+            if a == b or (owner[a] != UNKNOWN and owner[b] != UNKNOWN):
+                continue
+            weight = weights[edge]
+            alike = turn == 0 and weight <= limit[a] and weight <= limit[b]
+            small = turn == 1 and (size[a] < min_size or size[b] < min_size)
+            if alike or small:
+                root = join(parent, size, owner, a, b)
+                within[root] = max(weight, within[a], within[b])
+                limit[root] = within[root] + np.float32(c_reg) / np.float32(size[root])
+    return number_roots(parent, owner, within, internal)

@@ -1,0 +1,66 @@
+"""The settings of supervoxels (`pseudolabel.supervoxels`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pseudolabel.flow import FlowSettings
+from pseudolabel.types import DataError
+
+
+@dataclass(frozen=True)
+class SupervoxelSettings:
+    """Every constant of hierarchical graph-based video segmentation.
+
+    ``c`` to ``levels`` are the five numbers of LIBSVX's ``gbh 5 200 100 0.5 20`` (Xu and Corso 2012; SPEC H-c), the two
+    growth factors those of its code (SPEC A-X). What follows is ours, or is not told in public.
+
+    Attributes:
+        c: how far colours within a supervoxel of level 0 may differ, grey levels times voxels, >= 0.
+        c_reg: the same of level 1, in units of the histogram distance times voxels, >= 0.
+        min_size: a supervoxel of level 0 has at least so many voxels, >= 1 (unless it is all there is).
+        sigma: of the Gaussian that smooths each frame, pixels, >= 0; 0 = none.
+        levels: region levels above level 0, >= 0; they are numbered 0..``levels``.
+        c_reg_growth: c_reg of a level over that of the level below, >= 1.
+        min_size_growth: min_size of a level over that of the level below, >= 1.
+        histogram_bins: per channel of the Lab histograms, 2..256.
+        follow_motion: link a pixel to the frame before along optical flow (Grundmann et al., section 2.3; LIBSVX links
+            the same place).
+        flow_settings: how flow is computed.
+        window: new frames that are segmented at once, >= 1. Time and memory are linear in it. Sizes are counted within
+            a window, so that a longer one gives longer, hence fewer supervoxels.
+        overlap: frames of the window before whose supervoxels are known and go on, in 1..``window``.
+
+    Raises:
+        DataError: a value is out of its range.
+    """
+
+    c: float = 5.0
+    c_reg: float = 200.0
+    min_size: int = 100
+    sigma: float = 0.5
+    levels: int = 20
+    c_reg_growth: float = 1.4
+    min_size_growth: float = 1.2
+    histogram_bins: int = 20
+    follow_motion: bool = True
+    flow_settings: FlowSettings = field(default_factory=lambda: FlowSettings(preset="ultrafast"))
+    window: int = 10
+    overlap: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("c", 0, float("inf")),
+            ("c_reg", 0, float("inf")),
+            ("min_size", 1, float("inf")),
+            ("sigma", 0, float("inf")),
+            ("levels", 0, float("inf")),
+            ("c_reg_growth", 1, float("inf")),
+            ("min_size_growth", 1, float("inf")),
+            ("histogram_bins", 2, 256),
+            ("window", 1, float("inf")),
+            ("overlap", 1, self.window),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise DataError(f"Supervoxels: {name} must be in [{least}, {most}], got {value}.")
