@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -14,10 +15,15 @@ from datamodules.web.key_frames import key_frames, read_timed_window
 from datamodules.web.manifest import Decision
 from datamodules.web.settings import RetrieveSettings
 from datamodules.web.sources import VideoHit, safe_name
+from pseudolabel.shots import find_cuts, frame_changes, shots_between
 from pseudolabel.types import DataError, FloatArray, UInt8Array
 
 ClassScorer = Callable[[Sequence[UInt8Array]], FloatArray]
 """Images -> scores (N,) of the one class that was searched."""
+
+
+Window = tuple[float, float, list[float]]
+"""Start and stop in seconds, and the key frames inside."""
 
 
 def cut_clips(
@@ -48,8 +54,7 @@ def cut_clips(
     if trouble:
         decisions.append(Decision(name, hit.id, hit.title, "key_frame", False, trouble))
     best = {times[place]: scores[place] for place in kept}
-    for start, stop in windows(best, settings.margin):
-        inside = [seconds for seconds in best if start <= seconds <= stop]
+    for start, stop, inside in _windows_of(path, sorted(best), settings):
         centre = max(inside, key=lambda seconds: (best[seconds], -seconds))
         file = f"{stem}.{round(start * 1000):08d}.mp4"
         first, end, note = _write(path, folder / file, start, stop)
@@ -81,9 +86,44 @@ def choose(scores: Sequence[float], times: Sequence[float], settings: RetrieveSe
     return kept, reasons
 
 
-def windows(times: Sequence[float] | dict[float, float], margin: float) -> list[tuple[float, float]]:
+def windows(times: Sequence[float], margin: float) -> list[tuple[float, float]]:
     """Return the merged windows of ``margin`` seconds before and after each time, from 0 s on."""
     return merge((max(0.0, seconds - margin), seconds + margin) for seconds in times)
+
+
+def trim_at_cuts(path: Path, window: Window) -> list[Window]:
+    """Split a window at its cuts, and return the parts that hold one of its key frames.
+
+    Where the video is torn, the part before counts.
+    """
+    start, stop, times = window
+    seen: list[float] = []
+
+    def frames() -> Iterator[UInt8Array]:
+        with suppress(DataError):  # it is met again, and told, when the clip is written
+            for seconds, frame in read_timed_window(path, start, stop):
+                seen.append(seconds)
+                yield frame
+
+    shots = shots_between(find_cuts(frame_changes(frames())), len(seen))
+    if not shots:
+        return [window]
+    nearest = {seconds: int(np.abs(np.array(seen) - seconds).argmin()) for seconds in times}
+    parts = []
+    for begin, end in shots:
+        inside = [seconds for seconds in times if begin <= nearest[seconds] < end]
+        if inside:
+            parts.append((seen[begin] if begin else start, seen[end] if end < len(seen) else stop, inside))
+    return parts
+
+
+def _windows_of(path: Path, times: Sequence[float], settings: RetrieveSettings) -> list[Window]:
+    """Return the windows around the chosen key frames, as far as the cuts beside these if so set."""
+    found = [
+        (start, stop, [seconds for seconds in times if start <= seconds <= stop])
+        for start, stop in windows(times, settings.margin)
+    ]
+    return [part for window in found for part in trim_at_cuts(path, window)] if settings.trim_at_cuts else found
 
 
 def _scan(path: Path, score: ClassScorer, batch: int) -> tuple[list[float], list[float], str]:

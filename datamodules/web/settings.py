@@ -22,6 +22,7 @@ class RetrieveSettings:
         key_frame: a key frame passes with a score above, in [0, 1].
         key_frames_per_video: at most so many of those that pass are kept, those of the highest score.
         margin: seconds kept before and after a key frame.
+        trim_at_cuts: a window ends at the cuts beside its key frames, so that no clip holds a cut (ours).
         videos_per_class: a class is done when so many videos have given a clip.
         search_limit: hits asked for per class (ours).
         longest: videos known to last more seconds are left out (ours); None = none is.
@@ -35,6 +36,7 @@ class RetrieveSettings:
     key_frame: float = 0.8
     key_frames_per_video: int = 15
     margin: float = 2.0
+    trim_at_cuts: bool = False
     videos_per_class: int = 300
     search_limit: int = 1000
     longest: float | None = 3600.0

@@ -60,6 +60,30 @@ def test_clips_show_what_passed(tmp_path: Path) -> None:
     np.testing.assert_allclose(last.reshape(-1, 3).mean(0), RED, atol=8)
 
 
+def test_windows_end_at_cuts_if_wanted(tmp_path: Path) -> None:
+    path = encode(tmp_path / "v.mp4", frames_of("grggbrrgp"))
+    rows = clips_of(path, tmp_path, trim_at_cuts=True, margin=1.5)
+    shots = [row for row in rows if row.step == "window"]
+    # Around 1, 5 and 6 s lie 0 to 2.5 and 3.5 to 7.5 s; the red of the key frames lasts from 1 to 2 and from 5 to 7.
+    assert [(row.start, row.stop, row.seconds) for row in shots] == [
+        (pytest.approx(1.0), pytest.approx(2.0), 1.0),
+        (pytest.approx(5.0), pytest.approx(7.0), row_of_best(rows, {5.0, 6.0})),
+    ]
+    assert [row.reason for row in shots] == ["around 1 key frame", "around 2 key frames"]
+    assert [len(VideoReader(tmp_path / row.file)) for row in shots] == [5, 10]
+
+
+def test_a_window_without_cuts_stays_as_it_is(tmp_path: Path) -> None:
+    path = encode(tmp_path / "v.mp4", frames_of("rrrr"))
+    whole, trimmed = (clips_of(path, tmp_path, trim_at_cuts=trim) for trim in (False, True))
+    assert whole == trimmed
+
+
+def row_of_best(rows: list[Decision], times: set[float]) -> float | None:
+    among = [row for row in rows if row.step == "key_frame" and row.seconds in times]
+    return max(among, key=lambda row: (row.score, -(row.seconds or 0.0))).seconds
+
+
 def test_the_cap_of_key_frames(tmp_path: Path) -> None:
     path = encode(tmp_path / "v.mp4", frames_of("rrrrgg"))
     rows = clips_of(path, tmp_path, key_frames_per_video=2)
