@@ -6,6 +6,7 @@
   threshold=0.3      the best foreground class wins where its score reaches this; without it, the best of all classes
   overlay=false      no overlay videos        opacity=0.5   of the overlay
   masks=false        no palette PNGs          align_radius=5  frames on each side that vote on an action (null: none)
+  crf=true               sharpens masks by the dense CRF; slower
   batch_size=8       frames at once           device=auto   auto, cpu, cuda, cuda:1, mps
   classes=cat,dog    an error if the checkpoint has others
 
@@ -154,6 +155,7 @@ def _predict_one(
 def _load_segmenter(cfg: DictConfig) -> Predictor:
     import torch
 
+    from modules.crf_predictor import CrfPredictor
     from modules.predictors import load_predictor
 
     segmenter = load_predictor(Path(cfg.ckpt).expanduser())
@@ -168,7 +170,8 @@ def _load_segmenter(cfg: DictConfig) -> Predictor:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        return segmenter.to(torch.device(device))
+        moved = segmenter.to(torch.device(device))
+        return CrfPredictor(moved) if cfg.crf else moved
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
@@ -189,7 +192,7 @@ def _check_settings(cfg: DictConfig) -> None:
     _check_number(cfg, "opacity", 0, 1)
     _check_number(cfg, "align_radius", 0, optional=True)
     _check_number(cfg, "batch_size", 1)
-    for key in ("masks", "overlay"):
+    for key in ("masks", "overlay", "crf"):
         if not isinstance(cfg[key], bool):
             raise DataError(f"{key}={cfg[key]}: expected true or false.")
 

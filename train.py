@@ -3,6 +3,7 @@
   recipe=ws2     attention maps to actor-actions, wise selection     Chen et al. 2020
   recipe=mcnn    motion as a soft constraint, then tagged images     Tokmakov et al. 2016
   recipe=webly   attention from images, shape from web video         Hong et al. 2017
+  recipe=human   an imperfect detector, supervoxels, ten rounds      Liang et al. 2017
 
 Any key of the configuration can be set on the command line, such as
 ``python train.py data=videos data.root=my_videos name=mine``. The same command again

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +28,23 @@ class FrameCache:
         folder: where the arrays go; one sub-folder for each setting, so that changed settings never read stale arrays.
         frames_per_video: frames sampled uniformly from each video; None = all.
         max_side: longer side of the stored frames in pixels; None = as decoded.
+        chosen: the frames to store of some videos by name, ascending, in place of uniform samples.
     """
 
-    def __init__(self, folder: str | Path, *, frames_per_video: int | None, max_side: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        frames_per_video: int | None,
+        max_side: int | None = None,
+        chosen: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         self.frames_per_video = frames_per_video
         self.max_side = max_side
+        self.chosen = {name: [int(index) for index in frames] for name, frames in (chosen or {}).items()}
         settings = f"{frames_per_video}-{max_side}"
+        if self.chosen:
+            settings += f"-{hashlib.sha1(json.dumps(self.chosen, sort_keys=True).encode()).hexdigest()[:8]}"
         self.folder = Path(folder) / settings
 
     def _key(self, record: VideoRecord) -> str:
@@ -45,14 +56,19 @@ class FrameCache:
             return
         reader = VideoReader(record.path)
         reader.check()
-        sparse = len(record.annotated) <= (self.frames_per_video or 0)  # dense masks are met by uniform frames anyway
-        indices = sample_uniformly(len(reader), self.frames_per_video, record.annotated if sparse else ())
+        indices = self._sampled(record, len(reader))
         size = fit_longest_side(reader.size, self.max_side)
         frames = np.stack([resize(frame, size) for frame in reader.read(indices)])
         target.parent.mkdir(parents=True, exist_ok=True)
         note = {"indices": [int(i) for i in indices], "fps": float(reader.fps), "num_frames": len(reader)}
         _write_whole(target.with_suffix(".json"), json.dumps(note).encode())
         _save_array(target, frames)
+
+    def _sampled(self, record: VideoRecord, num_frames: int) -> npt.NDArray[np.int64]:
+        if record.name in self.chosen:
+            return np.asarray(self.chosen[record.name], np.int64)
+        sparse = len(record.annotated) <= (self.frames_per_video or 0)  # dense masks are met by uniform frames anyway
+        return sample_uniformly(num_frames, self.frames_per_video, record.annotated if sparse else ())
 
     def prepare(self, records: Sequence[VideoRecord], *, workers: int = 1) -> list[tuple[str, str]]:
         """Decode what is not yet there.

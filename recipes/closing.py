@@ -12,6 +12,9 @@ from recipes.registry import Recipe
 from recipes.run_folder import RunFolder, write_json
 from recipes.tables import percent, summary
 
+METRICS = {"miou": "mIoU", "iou": "IoU"}
+"""Scores that a recipe may call its own (``metric``), and how they are written."""
+
 
 def close(cfg: DictConfig, run: RunFolder, recipe: Recipe, stages: dict[str, Any], *, seconds: float) -> dict[str, Any]:
     """Write ``results.json``, print the tables, return the results.
@@ -39,10 +42,11 @@ def close(cfg: DictConfig, run: RunFolder, recipe: Recipe, stages: dict[str, Any
         recipe.show_tables(cfg, stages, results, run.path / "tables")
         twin = results["twin"]
         full = twin.get(results["tested_on"]) or twin.get("test", {})
-        final, share = results["test"].get("miou"), results["share_of_twin"]
+        metric = results.get("metric", "miou")
+        final, share = results["test"].get(metric), results["share_of_twin"]
         summary(
             {
-                "final mIoU / twin": f"{percent(final)} / {percent(full.get('miou'))}",
+                f"final {METRICS[metric]} / twin": f"{percent(final)} / {percent(full.get(metric))}",
                 "share of the twin": "-" if share is None else f"{100 * share:.1f} %",
                 "time": f"{results['seconds'] / 60:.1f} min",
                 "peak memory": f"{results['peak_memory_gib']} GiB",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from recipes import mcnn, mcnn_report, webly, webly_report, ws2, ws2_report
+from recipes import human, human_report, mcnn, mcnn_report, webly, webly_report, ws2, ws2_report
 
 
 class Recipe(NamedTuple):
@@ -26,4 +26,5 @@ RECIPES = {
     "ws2": Recipe(ws2.run, ws2_report.describe, ws2_report.show_tables),
     "mcnn": Recipe(mcnn.run, mcnn_report.describe, mcnn_report.show_tables),
     "webly": Recipe(webly.run, webly_report.describe, webly_report.show_tables),
+    "human": Recipe(human.run, human_report.describe, human_report.show_tables),
 }

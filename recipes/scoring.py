@@ -33,6 +33,7 @@ class ScoreBoard:
     """Both families of scores at once: confusion-matrix scores of the label space, and J over sequences."""
 
     def __init__(self, space: LabelSpace, names: Sequence[str]) -> None:
+        self.names = space.names
         self.scores = SegmentationScores(space, sync_on_compute=False)
         self.jaccard = SequenceJaccard(max(1, len(names)), sync_on_compute=False)
         self.numbers = {name: number for number, name in enumerate(names)}
@@ -53,10 +54,12 @@ class ScoreBoard:
         self.frames = sum(gather_lists([self.frames]))
 
     def results(self) -> dict[str, float]:
-        """Plain numbers; empty without a single true mask."""
+        """Plain numbers; empty without a single true mask. Of a single class also its ``iou``."""
         if not self.frames:
             return {}
         found = {name: round(float(value), 5) for name, value in self.scores.compute().items()}
+        if len(self.names) == 2:
+            found["iou"] = round(float(self.scores.iou_per_class()[1].nan_to_num(0.0)), 5)
         return {**found, "jaccard": round(float(self.jaccard.compute()), 5), "frames": self.frames}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,22 @@ class Workspace:
         cfg: the whole configuration.
         run_dir: the run folder (``skipped.csv`` goes there).
         source: the data set, if it is open already; None = the one that the configuration names.
+        frames: the frames that stand for some videos, by name, in place of uniform samples.
+        least_classes: fewer classes in the training videos are an error.
 
     Raises:
         DataError: nothing usable, or fewer than two classes.
     """
 
-    def __init__(self, cfg: DictConfig, run_dir: Path, source: VideoSource | None = None) -> None:
+    def __init__(
+        self,
+        cfg: DictConfig,
+        run_dir: Path,
+        source: VideoSource | None = None,
+        *,
+        frames: Mapping[str, Sequence[int]] | None = None,
+        least_classes: int = 2,
+    ) -> None:
         self.cfg = cfg
         self.source = open_source(cfg.data) if source is None else source
         self.space = self.source.label_space
@@ -47,6 +57,7 @@ class Workspace:
             cfg.data.cache_dir or run_dir / "cache",
             frames_per_video=cfg.data.frames_per_video,
             max_side=cfg.data.max_side,
+            chosen=frames,
         )
         self._skipped_file = run_dir / "skipped.csv"
         if rank() == 0:
@@ -71,7 +82,7 @@ class Workspace:
                     f"{cfg.data.val_every} sampled frames of a training video validates and the others train. Use "
                     "another data.val_every (at least 2) or a larger data.frames_per_video."
                 )
-        if len({tag.actor for record in self.train for tag in record.tags}) < 2:
+        if len({tag.actor for record in self.train for tag in record.tags}) < least_classes:
             raise DataError(
                 f"The training videos show a single class ({self.train[0].tags[0].actor}); class activation needs a "
                 "contrast of at least two. Add videos of another class to tags.csv."

@@ -1,0 +1,33 @@
+"""A predictor whose scores are sharpened by the dense CRF, as DeepLab-CRF tests (Chen et al. 2015; SPEC H3, H-j)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from modules.predictors import Predictor
+from pseudolabel.refine import dense_crf
+from pseudolabel.types import FloatArray, UInt8Array
+
+
+class CrfPredictor:
+    """Another predictor, followed by mean-field steps of the fully connected CRF on every frame.
+
+    Args:
+        predictor: gives the unary scores.
+        options: of :func:`pseudolabel.refine.dense_crf`.
+    """
+
+    def __init__(self, predictor: Predictor, **options: Any) -> None:
+        self.predictor, self.options = predictor, options
+        self.space, self.max_side = predictor.space, predictor.max_side
+
+    def predict_scores(self, frames: UInt8Array, *, batch_size: int = 16) -> FloatArray:
+        """Return scores float32 (T, C, H, W) of sum 1 over the classes for frames uint8 (T, H, W, 3).
+
+        Raises:
+            DataError: the package pydensecrf2 is not installed.
+        """
+        scores = self.predictor.predict_scores(frames, batch_size=batch_size)
+        return np.stack([dense_crf(one, frame, **self.options) for one, frame in zip(scores, frames, strict=True)])

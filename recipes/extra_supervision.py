@@ -1,0 +1,115 @@
+"""Boxes or masks of still images as extra supervision in the last round (Liang et al. 2017, Sec. 4.2, SPEC H17).
+
+The only place where masks that a person drew may teach: the user asks for it, and the closing table says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
+from rich.progress import track
+from torch.utils.data import ConcatDataset
+
+from datamodules.datasets import PseudoFrames, TrueFrames
+from datamodules.images import ImageSource
+from modules.segmenter import Segmenter
+from pseudolabel.detect_boxes import Boxes
+from pseudolabel.matching import match_proposals
+from pseudolabel.proposals import ProposalSettings, propose_regions
+from pseudolabel.types import VOID, DataError, FloatArray, UInt8Array
+from recipes.fitting import fit_steps
+from recipes.true_pairs import true_images
+from recipes.workspace import Workspace
+
+_EIGHT = 8  # neighbours of a pixel in a connected component
+_LEAST_PIXELS = 16  # a smaller component is no object that a person would box
+
+Pair = tuple[UInt8Array, UInt8Array]
+
+
+def boxes_of_mask(mask: UInt8Array) -> FloatArray:
+    """Return the tight boxes float32 (N, 4) of the components of a mask uint8 (H, W), 1 = target, 255 = void."""
+    count, _, stats, _ = cv2.connectedComponentsWithStats((mask == 1).astype(np.uint8), connectivity=_EIGHT)
+    found = [stats[n] for n in range(1, count) if stats[n, cv2.CC_STAT_AREA] >= _LEAST_PIXELS]
+    corners = [(left, top, left + width, top + height) for left, top, width, height, _ in found]
+    return np.array(corners, np.float32).reshape(-1, 4)
+
+
+def mask_from_boxes(image: UInt8Array, boxes: FloatArray, proposals: ProposalSettings) -> UInt8Array:
+    """Return the union of the proposals with the largest overlaps, uint8 (H, W), for boxes (N, 4) of an image."""
+    if not len(boxes):
+        return np.zeros(image.shape[:2], np.uint8)
+    pool = propose_regions(image, proposals)
+    return match_proposals(Boxes(boxes, np.ones(len(boxes), np.float32)), pool, None).astype(np.uint8)
+
+
+def fit_with_extra(
+    cfg: DictConfig,
+    folder: Path,
+    segmenter: Segmenter,
+    frames: Callable[[int], PseudoFrames],
+    workspace: Workspace,
+    images: ImageSource,
+    *,
+    proposals: ProposalSettings,
+    loggers: list[Logger],
+) -> dict[str, Any]:
+    """Fine-tune a network on the last round's frames and on images with boxes or masks, of weight 1 each.
+
+    Args:
+        cfg: the whole configuration; ``extra.supervision`` and ``extra.epochs``.
+        folder: of the stage.
+        segmenter: the last round's network.
+        frames: epoch -> the frames of the last version.
+        workspace: lists what is broken.
+        images: those of split ``train`` that have masks teach; of ``boxes``, only the tight boxes of the mask's
+            components are looked at.
+        proposals: settings of the region tree.
+        loggers: of Lightning.
+
+    Raises:
+        DataError: no image of split ``train`` has a mask.
+    """
+    options = cfg.segmenter
+    records = [*images.select("train"), *(record for record in images.negatives if record.split == "train")]
+    true = true_images(workspace, images, records, max_side=cfg.data.max_side)
+    if not true:
+        raise DataError(f"extra.supervision: no image of split 'train' in {images.root} has a mask. Add masks/.")
+    if cfg.extra.supervision == "boxes":
+        waiting = track(true, description="boxes to masks", disable=len(true) < 8, transient=True)
+        taught: Sequence[Callable[[], Pair]] = [_given(_from_boxes(load(), proposals)) for load in waiting]
+    else:
+        taught = true
+
+    def data(epoch: int) -> ConcatDataset[dict[str, Any]]:
+        extra = TrueFrames(
+            taught,
+            crop=options.crop,
+            scales=tuple(options.scales),
+            jitter=options.jitter,
+            seed=cfg.seed,
+            epoch=epoch,
+        )
+        return ConcatDataset([frames(epoch), extra])
+
+    segmenter.train()
+    found = fit_steps(
+        cfg, folder, segmenter, data, batch_size=options.batch_size, epochs=cfg.extra.epochs, loggers=loggers
+    )
+    return {**found, "supervision": cfg.extra.supervision, "images": len(taught)}
+
+
+def _from_boxes(pair: Pair, proposals: ProposalSettings) -> Pair:
+    image, mask = pair
+    found = mask_from_boxes(image, boxes_of_mask(mask), proposals)
+    return image, np.where(mask == VOID, np.uint8(VOID), found)
+
+
+def _given(pair: Pair) -> Callable[[], Pair]:
+    return lambda: pair

@@ -1,0 +1,383 @@
+"""Learning to segment a class by watching video, with an imperfect detector (Liang et al. 2017).
+
+Videos become supervoxels, shots and key frames. In every round an energy over the key frames' supervoxels - boxes of a
+detector matched with region proposals, the network's scores, looks and long-term consistency - gives masks with a
+quality; the best of every shot, weighed by it, and frames without the class train the network of the next round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
+
+from callbacks.pictures import Pictures
+from callbacks.rounds import Rounds
+from datamodules.datasets import TrueFrames
+from datamodules.images import ImageSource
+from datamodules.key_frame_store import KeyFrameStore
+from datamodules.loaders import EpochDataModule
+from datamodules.target import TargetSource, tagged
+from datamodules.video import VideoReader
+from modules.checkpoints import read_checkpoint, save_weights, to_plain
+from modules.distributed import barrier, gather_lists, own_share, rank
+from modules.encoder2d import Encoder2D
+from modules.segmenter import Segmenter
+from pseudolabel.annotate import annotate
+from pseudolabel.sampling import sample_uniformly
+from pseudolabel.store import Index, PAStore
+from pseudolabel.target_annotators import TARGET, ImageLevelAnnotator, TaggedOnly
+from pseudolabel.types import Annotator, DataError
+from pseudolabel.video_context_annotator import VideoContextAnnotator
+from recipes.encoders import start_from_encoder, train_encoder2d
+from recipes.engine import build_trainer
+from recipes.extra_supervision import fit_with_extra
+from recipes.human_detectors import detector_of
+from recipes.human_scores import predictor_of, score_target
+from recipes.human_settings import (
+    check_human,
+    energy_settings,
+    proposal_settings,
+    supervoxel_settings,
+    word_settings,
+)
+from recipes.human_videos import ContextStore, find_key_frames, make_contexts, shots_by_frame
+from recipes.images import open_images
+from recipes.key_frame_weights import KeyFrameSelector, surviving_frames
+from recipes.run_folder import RunFolder
+from recipes.scoring import score_version
+from recipes.true_pairs import true_frames
+from recipes.twin import fit_twin
+from recipes.workspace import Workspace, open_source
+
+
+class Human:
+    """The recipe: each method is one stage, written to its own folder and done once.
+
+    Args:
+        cfg: the whole configuration.
+        run: the run folder.
+        loggers: Lightning loggers shared by all stages.
+
+    Raises:
+        DataError: a setting is out of its range, or no video is tagged with the target.
+    """
+
+    def __init__(self, cfg: DictConfig, run: RunFolder, loggers: list[Logger]) -> None:
+        check_human(cfg)
+        self.cfg, self.run, self.loggers = cfg, run, loggers
+        self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu")
+        self.all_classes = open_source(cfg.data)
+        self.source = TargetSource(self.all_classes, cfg.target)
+        self.store = PAStore(run.path / "pa")
+        self.key_frames = KeyFrameStore(run.path / "key_frames")
+        self.contexts = ContextStore(run.path / "contexts")
+
+    def stages(self) -> dict[str, Any]:
+        """Do all stages in order and return their results."""
+        cfg = self.cfg
+        results = {}
+        if "encoder2d" in (cfg.segmenter.init, "encoder2d" if cfg.detector.name == "cam" else None):
+            results["encoder2d"] = self.run.stage("encoder2d", self.train_encoder)
+        results["key_frames"] = self.run.stage("key_frames", self.find_key_frames)
+        results["contexts"] = self.run.stage("contexts", self.make_contexts)
+        results["v0"] = self.run.stage("v0", self.annotate_v0)
+        results["segmenter"] = self.run.stage("segmenter", self.train_segmenter)
+        if cfg.extra.supervision != "none":
+            results["extra"] = self.run.stage("extra", self.add_supervision)
+        results["scores"] = self.run.stage("scores", self.score)
+        if cfg.twin:
+            results["twin"] = self.run.stage("twin", self.train_twin)
+        return results
+
+    # --- stages
+
+    def train_encoder(self, folder: Path) -> dict[str, Any]:
+        """A classifier of all tags of the data: its attention boxes the target, or its backbone starts the network."""
+        workspace = Workspace(self.cfg, self.run.path, self.all_classes)
+        return train_encoder2d(self.cfg, self.cfg.encoder2d, workspace, folder, self.loggers)
+
+    def find_key_frames(self, folder: Path) -> dict[str, Any]:
+        """Supervoxels, shots and key frames of the videos that carry the tag."""
+        options = self.cfg.key_frames
+        records = tagged(self.source.select("train") + self.source.select("val"))
+        found = find_key_frames(
+            records,
+            self.key_frames,
+            max_side=self.cfg.data.max_side,
+            level=self.cfg.supervoxels.level,
+            supervoxels=supervoxel_settings(self.cfg),
+            cut_share=options.cut_share,
+            key_changes=options.changes,
+            most=options.most,
+            workers=self.cfg.workers,
+        )
+        if rank() == 0:
+            print(f"{found['key_frames']} key frames in {found['num_shots']} shots of {found['videos']} videos")
+        return found
+
+    def make_contexts(self, folder: Path) -> dict[str, Any]:
+        """Boxes of the detector in all videos; graph and proposals of those that carry the tag."""
+        workspace = self.workspace
+        return make_contexts(
+            workspace,
+            self.key_frames,
+            self.contexts,
+            detector_of(self.cfg, workspace.by_name, self._encoder, self.device),
+            proposals=proposal_settings(self.cfg),
+            proposals_dir=None if self.cfg.proposals.path is None else Path(self.cfg.proposals.path),
+            words=word_settings(self.cfg),
+            workers=self.cfg.workers,
+        )
+
+    def annotate_v0(self, folder: Path) -> dict[str, Any]:
+        """Masks without a network: PA.v0."""
+        if 0 in self.store.versions():
+            return {}
+        self.store.begin(0)
+        barrier()
+        annotator = self._annotator()
+        own = [name for name in own_share(self.annotated) if not self.store.is_written(0, name)]
+        clips = ((self.workspace.clip(name), None) for name in own)
+        failed = gather_lists(annotate(clips, annotator, self.store, 0, workers=self.cfg.workers))
+        barrier()
+        if rank() == 0:
+            if len(failed) >= len(self.annotated):
+                raise DataError(f"No video could be annotated; first: {failed[0][0]}: {failed[0][1]}")
+            self.store.publish(0)
+        barrier()
+        return {"videos": len(self.annotated), "skipped": failed}
+
+    def train_segmenter(self, folder: Path) -> dict[str, Any]:
+        """The rounds: infer masks, select, train (Sec. 3.1)."""
+        segmenter, rounds = self._new_segmenter(), self._rounds(folder)
+        options = self.cfg.segmenter
+        data = EpochDataModule(
+            lambda epoch: self.workspace.pseudo_frames(
+                self.store, rounds.version, options, seed=self.cfg.seed, epoch=epoch
+            ),
+            lambda epoch: self.workspace.pseudo_videos(self.store, rounds.version, self.cfg.slic),
+            batch_size=options.batch_size,
+            workers=self.cfg.workers_per_loader,
+            seed=self.cfg.seed,
+        )
+        pictures = Pictures(self.run.path / "pictures", self._pictured(), self.store, loggers=self.loggers)
+        rounds.on_version = pictures.draw
+        if rank() == 0:
+            pictures.draw(0)
+        most = self.cfg.rounds.max_epochs * self.cfg.rounds.max_versions
+        trainer = build_trainer(
+            self.cfg, "segmenter", folder, max_epochs=most, callbacks=[rounds], loggers=self.loggers
+        )
+        last = folder / "last.ckpt"
+        trainer.fit(segmenter, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        newest = rounds.reports[-1]
+        if trainer.is_global_zero:
+            segmenter.load_state_dict(read_checkpoint(rounds.weights_of(newest.version))["state_dict"])
+            save_weights(segmenter, folder / "best.ckpt")
+        barrier()
+        return {
+            "versions": [vars(report) for report in rounds.reports],
+            "steps": sum(report.steps for report in rounds.reports),
+            "weights": [str(rounds.weights_of(r.version).relative_to(self.run.path)) for r in rounds.reports],
+        }
+
+    def add_supervision(self, folder: Path) -> dict[str, Any]:
+        """Go on with the last round's masks and images whose boxes or masks are given (Sec. 4.2)."""
+        images = self._images()
+        if images is None:
+            raise DataError("extra.supervision needs images. Give images=folder images.root=…")
+        segmenter = Segmenter.load(self.run.path / "segmenter/best.ckpt")
+        version = self.run.state["segmenter"]["versions"][-1]["version"]
+        return fit_with_extra(
+            self.cfg,
+            folder,
+            segmenter,
+            lambda epoch: self.workspace.pseudo_frames(
+                self.store, version, self.cfg.segmenter, seed=self.cfg.seed, epoch=epoch
+            ),
+            self.workspace,
+            images,
+            proposals=proposal_settings(self.cfg),
+            loggers=self.loggers,
+        )
+
+    def score(self, folder: Path) -> dict[str, Any]:
+        """Every version's masks and every round's network, where true masks exist."""
+        reports = self.run.state["segmenter"]
+        shown = {record.name for record in tagged(list(self.workspace.by_name.values()))}
+        annotations = []
+        for version in self.store.versions():
+            index = [row for row in self.store.index(version) if row.video in shown]
+            rows = self.workspace.split_index(index, validation=False)
+            chosen = [row for row in rows if row.selected]
+            entry: dict[str, Any] = {"version": version, "frames": len(rows)}
+            entry["full"] = score_version(self.workspace, self.store, version, rows)
+            if version < len(reports["versions"]):
+                entry["selected"] = score_version(self.workspace, self.store, version, chosen)
+                entry["selected_share"] = round(len(chosen) / max(1, len(rows)), 4)
+            annotations.append(entry)
+        models = [
+            {"round": report["version"] + 1, **self._score(weights)}
+            for report, weights in zip(reports["versions"], reports["weights"], strict=True)
+        ]
+        if "extra" in self.run.state:
+            name = f"{models[-1]['round']} + {self.cfg.extra.supervision}"
+            models.append({"round": name, **self._score("extra/best.ckpt")})
+        return {"annotations": annotations, "models": models}
+
+    def train_twin(self, folder: Path) -> dict[str, Any]:
+        """The supervised twin: the same network on the true masks of the same frames, for as many steps."""
+        pairs = true_frames(self.workspace, self.workspace.train)
+        if not pairs:
+            return {}
+        options = self.cfg.segmenter
+        steps = self.run.state["segmenter"]["steps"]
+        fit_twin(
+            self.cfg,
+            folder,
+            self._new_segmenter(),
+            lambda epoch: TrueFrames(
+                pairs,
+                crop=options.crop,
+                scales=tuple(options.scales),
+                jitter=options.jitter,
+                seed=self.cfg.seed,
+                epoch=epoch,
+            ),
+            batch_size=options.batch_size,
+            steps=steps,
+            loggers=self.loggers,
+        )
+        return {"steps": steps, "frames": len(pairs), **self._score("twin/best.ckpt")}
+
+    # --- parts of stages
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The videos; the key frames stand for those that carry the tag."""
+        chosen: dict[str, Sequence[int]] = {}
+        lost = dict(self.run.state["key_frames"]["skipped"])
+        for record in self.source.records:
+            if record.split == "test":
+                chosen[record.name] = record.annotated[:1] or [0]
+            elif record.tags and record.name not in lost:
+                chosen[record.name] = self.key_frames.note(record.name)["indices"]  # type: ignore[assignment]
+            elif not record.tags and self.cfg.negative_frames:
+                count = len(VideoReader(record.path))
+                chosen[record.name] = sample_uniformly(count, self.cfg.negative_frames).tolist()
+        kept = [record for record in self.source.records if record.name in chosen]
+        self.source.records = kept
+        self.source.skipped.extend(pair for pair in lost.items() if pair not in self.source.skipped)
+        return Workspace(self.cfg, self.run.path, self.source, frames=chosen, least_classes=1)
+
+    @property
+    def annotated(self) -> list[str]:
+        """Names of the videos with detections, and with a context if they carry the tag."""
+        return [name for name in self.workspace.annotated if self.contexts.is_written(name)]
+
+    def _rounds(self, folder: Path) -> Rounds:
+        options = self.cfg.rounds
+        return Rounds(
+            store=self.store,
+            clips=self.workspace.clip,
+            videos=self.annotated,
+            annotator=self._annotator(),
+            selector=self._selector(),
+            folder=folder,
+            criterion=f"val/{options.criterion}",
+            patience=options.patience,
+            max_epochs=options.max_epochs,
+            max_versions=options.max_versions,
+            min_delta=options.min_delta,
+            reinit=options.reinit,
+            workers=self.cfg.workers,
+        )
+
+    def _annotator(self) -> Annotator:
+        if self.cfg.labels != "context":
+            untrained = self._new_segmenter().to(self.device)
+            return TaggedOnly(ImageLevelAnnotator(untrained.predict_scores))
+        settings = energy_settings(self.cfg)
+        return TaggedOnly(VideoContextAnnotator(self.contexts.load, label=TARGET, settings=settings))
+
+    def _selector(self) -> Any:
+        if self.cfg.labels == "em":
+            return surviving_frames(self._training, least=self.cfg.selection.least_share)
+        if self.cfg.labels == "image_level":
+            return surviving_frames(self._training, least=0.0)
+        names = [name for name in self.annotated if self.workspace.by_name[name].tags]
+        undetected = {
+            name: {frame for frame, boxes in self.contexts.detections(name).items() if not len(boxes)}
+            for name in self.annotated
+        }
+        return KeyFrameSelector(
+            self._training,
+            self.store,
+            shots_by_frame(self.key_frames, names),
+            undetected,
+            self.cfg.selection,
+            self.cfg.seed,
+        )
+
+    def _training(self, index: Index) -> Index:
+        return self.workspace.split_index(index, validation=False)
+
+    def _encoder(self) -> Encoder2D:
+        return Encoder2D.load(self.run.path / "encoder2d/best.ckpt").to(self.device)
+
+    def _new_segmenter(self) -> Segmenter:
+        torch.manual_seed(self.cfg.seed)
+        segmenter = Segmenter(
+            self.source.label_space.to_dict(),
+            **to_plain(self.cfg.segmenter.model),
+            refine=to_plain(self.cfg.refine),
+            ric_alpha=self.cfg.rounds.ric_alpha,
+            max_side=self.cfg.data.max_side,
+        )
+        if self.cfg.segmenter.init == "encoder2d":
+            start_from_encoder(segmenter, self._encoder())
+        return segmenter
+
+    def _images(self) -> ImageSource | None:
+        return open_images(self.cfg, self.workspace)
+
+    def _score(self, weights: str) -> dict[str, Any]:
+        segmenter = Segmenter.load(self.run.path / weights).to(self.device)
+        workspace = self.workspace
+        taught = {
+            name: [int(workspace.cache.indices(record)[p]) for p in workspace.positions(record, validation=False)]
+            for name, record in workspace.by_name.items()
+        }
+        return score_target(
+            workspace,
+            predictor_of(segmenter, self.cfg.crf),
+            self._images(),
+            taught=taught,
+            most=self.cfg.score_frames,
+        )
+
+    def _pictured(self) -> Any:
+        return _Pictured(self.workspace, {name: self.workspace.by_name[name] for name in self.annotated})
+
+
+class _Pictured:
+    """The videos that carry the tag, for pictures."""
+
+    def __init__(self, workspace: Workspace, records: Mapping[str, Any]) -> None:
+        self.by_name = {name: record for name, record in records.items() if record.tags}
+        self.clip, self.truth = workspace.clip, workspace.truth
+
+
+def run(cfg: DictConfig, folder: RunFolder, loggers: list[Logger]) -> dict[str, Any]:
+    """Run the recipe and return the results of its stages."""
+    OmegaConf.set_readonly(cfg, True)
+    return Human(cfg, folder, loggers).stages()
+
+

@@ -1,0 +1,85 @@
+"""The detector that the configuration names (Liang et al. 2017, Sec. 3.2 and 4.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from omegaconf import DictConfig
+
+from datamodules.records import VideoRecord
+from datamodules.transforms import fit_longest_side, resize
+from datamodules.video import VideoReader
+from modules.checkpoints import to_plain
+from modules.detectors import make_detector
+from modules.encoder2d import Encoder2D
+from pseudolabel.boxes import largest_box
+from pseudolabel.detect import Detector
+from pseudolabel.detect_boxes import Boxes
+from pseudolabel.motion import stream_motion
+from pseudolabel.types import UInt8Array
+
+
+class MotionDetector:
+    """No detector at all: the box of what moves most, in every frame where something does (Sec. 4.4's third way).
+
+    The paper finds boxes by image co-localisation (Tang et al. 2014) there; what moves in video is ours.
+
+    Args:
+        records: the videos by name.
+        max_side: longer side of the frames in pixels; None = as decoded.
+    """
+
+    def __init__(self, records: Mapping[str, VideoRecord], *, max_side: int | None) -> None:
+        self.records, self.max_side = records, max_side
+
+    def __call__(self, frames: UInt8Array, *, video: str, indices: npt.NDArray[np.int64]) -> list[Boxes]:
+        """Return at most one box per frame, of score 1."""
+        record = self.records[video]
+        if not record.tags:
+            return [Boxes.none() for _ in frames]
+        reader = VideoReader(record.path)
+        size = fit_longest_side(reader.size, self.max_side)
+        wanted = set(map(int, indices))
+        found: dict[int, Boxes] = {}
+        for number, segment in enumerate(stream_motion(resize(frame, size) for frame in reader)):
+            if number in wanted:
+                box = largest_box(segment.labels > 0)
+                found[number] = Boxes.none() if np.isnan(box).any() else Boxes(box[None], np.ones(1, np.float32))
+        return [found.get(int(index), Boxes.none()) for index in indices]
+
+
+def detector_of(
+    cfg: DictConfig,
+    records: Mapping[str, VideoRecord],
+    encoder: Callable[[], Encoder2D],
+    device: torch.device,
+) -> Detector:
+    """Return the detector of ``cfg.detector`` for ``cfg.target``.
+
+    Args:
+        cfg: the configuration.
+        records: the videos by name.
+        encoder: loads the classifier of tags, for ``cam``.
+        device: where networks run.
+
+    Raises:
+        DataError: a file of the detector cannot be read, or does not know the class.
+    """
+    chosen = cfg.detector
+    if chosen.name == "motion":
+        return MotionDetector(records, max_side=cfg.data.max_side)
+    options: dict[str, Any] = {"most": chosen.most}
+    if chosen.threshold is not None:
+        options["threshold"] = chosen.threshold
+    if chosen.name == "csv":
+        options |= {"path": chosen.path, "missing": "empty"}
+    elif chosen.name == "torchvision":
+        label = cfg.target if chosen.label is None else chosen.label
+        options |= {"model": chosen.model, "weights": chosen.path, "label": label, "device": device}
+    elif chosen.name == "cam":
+        options |= {"encoder": encoder(), "target": cfg.target, "level": chosen.level, "scales": to_plain(chosen.scales)}
+    return make_detector(chosen.name, **options)

@@ -1,0 +1,88 @@
+"""What a run of recipe human ends with: its results as plain numbers, Table 1's column and Table 3's row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from recipes.tables import percent, show
+
+DOMAINS = ("images_test", "images_val", "test", "held_back", "train")
+"""Where a model may be scored, the paper's own kind first: still images, videos that were held out, frames that were."""
+
+
+def describe(cfg: DictConfig, stages: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of ``results.json`` that is the recipe's own, from the results of its stages."""
+    models, twin = stages["scores"]["models"], stages.get("twin", {})
+    where = next((name for name in DOMAINS if models[-1].get(name)), "train")
+    test, full = models[-1].get(where, {}), twin.get(where, {})
+    share = test["iou"] / max(full["iou"], 1e-9) if test and full else None
+    reports = {report["version"]: report for report in stages["segmenter"]["versions"]}
+    criterion = f"val/{cfg.rounds.criterion}"
+    versions = [
+        {
+            "version": entry["version"],
+            "pa_miou_full": entry["full"].get("miou"),
+            "pa_miou_selected": entry.get("selected", {}).get("miou"),
+            "pa_jaccard_full": entry["full"].get("jaccard"),
+            "pa_jaccard_selected": entry.get("selected", {}).get("jaccard"),
+            "pa_iou_full": entry["full"].get("iou"),
+            "pa_iou_selected": entry.get("selected", {}).get("iou"),
+            "selected_share": entry.get("selected_share"),
+            "criterion": reports.get(entry["version"], {}).get("best", {}).get(criterion),
+            "epochs": reports.get(entry["version"], {}).get("epochs"),
+        }
+        for entry in stages["scores"]["annotations"]
+    ]
+    return {
+        "target": cfg.target,
+        "versions": versions,
+        "best_version": versions[-1]["version"],
+        "models": models,
+        "key_frames": {name: stages["key_frames"][name] for name in ("frames", "num_shots", "key_frames")},
+        "detections": {name: value for name, value in stages["contexts"].items() if name != "skipped"},
+        "test": test,
+        "tested_on": where,
+        "metric": "iou",
+        "twin": twin,
+        "share_of_twin": share,
+        "checkpoint": "extra/best.ckpt" if "extra" in stages else "segmenter/best.ckpt",
+    }
+
+
+def show_tables(cfg: DictConfig, stages: dict[str, Any], results: dict[str, Any], folder: Path) -> None:
+    """Print the rounds' masks and networks (Table 1), and what was found in the videos, and write them as CSV."""
+    found, seen = results["key_frames"], results["detections"]
+    rows = [
+        ("frames, shots, key frames", f"{found['frames']}, {found['num_shots']}, {found['key_frames']}"),
+        ("frames that were looked at", f"{seen['frames']}, {seen['frames_with_boxes']} with boxes"),
+        ("boxes", str(seen["boxes"])),
+        ("videos of the target without any box", str(seen["videos_without_boxes"])),
+    ]
+    show(f"Videos, {cfg.target}", ("what", "number"), rows, folder, name="videos")
+    rounds = [
+        (
+            f"PA.v{entry['version']}",
+            percent(entry["pa_iou_full"]),
+            percent(entry["pa_jaccard_full"]),
+            percent(entry["pa_iou_selected"]),
+            percent(entry["pa_jaccard_selected"]),
+            "-" if entry["selected_share"] is None else percent(entry["selected_share"]),
+        )
+        for entry in results["versions"]
+    ]
+    header = ("masks", "IoU", "J", "IoU selected", "J selected", "% selected")
+    show("Masks of the key frames, against the truth", header, rounds, folder, name="masks")
+    shown = [name for name in DOMAINS if any(model.get(name) for model in results["models"])]
+    lines = [(str(model["round"]), *_cells(model, shown)) for model in results["models"]]
+    if results["twin"]:
+        lines.append(("supervised twin", *_cells(results["twin"], shown)))
+    columns = ("round", *(f"IoU {name}" for name in shown), "J train", "J held back")
+    show(f"Table 1. Networks, IoU of {cfg.target}", columns, lines, folder, name="table1")
+
+
+def _cells(model: dict[str, Any], shown: list[str]) -> list[str]:
+    ious = [percent(model.get(name, {}).get("iou")) for name in shown]
+    return [*ious, *(percent(model.get(name, {}).get("jaccard")) for name in ("train", "held_back"))]

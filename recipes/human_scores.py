@@ -1,0 +1,85 @@
+"""How the target's masks are scored: IoU of the class and J. Nothing here feeds back into training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from datamodules.images import ImageSource
+from datamodules.records import VideoRecord
+from modules.checkpoints import to_plain
+from modules.crf_predictor import CrfPredictor
+from modules.predictors import Predictor
+from modules.segmenter import Segmenter
+from recipes.scoring import score_images, score_segmenter
+from recipes.workspace import Workspace
+
+
+def predictor_of(segmenter: Segmenter, crf: DictConfig) -> Predictor:
+    """Return the segmenter, followed by the dense CRF unless that is off."""
+    options = to_plain(crf)
+    return CrfPredictor(segmenter, **options) if options.pop("enabled") else segmenter
+
+
+def thinned(records: Sequence[VideoRecord], most: int | None) -> list[VideoRecord]:
+    """Return records with at most ``most`` of their frames with a true mask each, evenly spread; None = all."""
+    found = []
+    for record in records:
+        chosen = record.annotated
+        if most is not None and len(chosen) > most:
+            chosen = tuple(chosen[i] for i in np.linspace(0, len(chosen) - 1, most).round().astype(int))
+        found.append(replace(record, annotated=chosen))
+    return found
+
+
+def held_back(records: Sequence[VideoRecord], taught: Mapping[str, Sequence[int]]) -> list[VideoRecord]:
+    """Return records with those frames with a true mask that never taught."""
+    return [
+        replace(record, annotated=tuple(f for f in record.annotated if f not in set(taught.get(record.name, ()))))
+        for record in records
+    ]
+
+
+def score_target(
+    workspace: Workspace,
+    predictor: Predictor,
+    images: ImageSource | None,
+    *,
+    taught: Mapping[str, Sequence[int]],
+    most: int | None,
+) -> dict[str, Any]:
+    """Score a model where true masks exist; ``iou`` is the class's over all pixels, ``jaccard`` the mean J of videos.
+
+    Args:
+        workspace: the data.
+        predictor: the model.
+        images: still images, some with true masks; or None.
+        taught: video -> frames that may have taught the network.
+        most: frames of a video that are scored at most; None = all.
+
+    Returns:
+        scores on ``test`` videos, ``train`` (videos that carry the tag), ``held_back`` (frames of these that never
+        taught), ``images_val`` and ``images_test``; each only where there are true masks.
+    """
+    shown = [record for record in workspace.train + workspace.val if record.tags]
+    parts = {
+        "train": thinned(shown, most),
+        "held_back": thinned(held_back(shown, taught), most),
+        "test": thinned(workspace.test, most),
+    }
+    found: dict[str, Any] = {}
+    for name, records in parts.items():
+        if any(record.annotated for record in records):
+            scores = score_segmenter(workspace, predictor, records, radius=0)
+            if scores:
+                found[name] = scores
+    for split in () if images is None else ("val", "test"):
+        if images is not None and images.select(split):
+            scores = score_images(workspace, predictor, images, split, max_side=workspace.cfg.data.max_side)
+            if scores:
+                found[f"images_{split}"] = scores
+    return found

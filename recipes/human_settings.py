@@ -1,0 +1,87 @@
+"""What the settings of ``recipe=human`` may be, before any work begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from modules.checkpoints import to_plain
+from pseudolabel.bags_of_words import BagOfWordsSettings
+from pseudolabel.proposals import ProposalSettings
+from pseudolabel.supervoxels import SupervoxelSettings
+from pseudolabel.types import DataError, nearest_name
+from pseudolabel.video_context_energy import VideoContextSettings
+
+SWITCHES: dict[str, tuple[str, ...]] = {
+    "labels": ("context", "image_level", "em"),
+    "detector.name": ("hog", "csv", "torchvision", "cam", "motion"),
+    "selection.weighting": ("quality", "none"),
+    "rounds.criterion": ("miou_pa", "ric"),
+    "extra.supervision": ("none", "boxes", "masks"),
+}
+"""The settings of the tables and what each may be."""
+
+LEAST = {
+    **dict.fromkeys(("selection.most", "rounds.max_epochs", "rounds.max_versions", "segmenter.batch_size"), 1),
+    **dict.fromkeys(("segmenter.crop", "encoder2d.epochs", "extra.epochs", "key_frames.changes"), 1),
+    "negative_frames": 0,
+}
+"""Numbers and the least that each may be."""
+
+
+def check_human(cfg: DictConfig) -> None:
+    """Refuse values that a later stage would stumble over, hours later.
+
+    Raises:
+        DataError: a value is out of its range or unknown; names the setting.
+    """
+    for key, known in SWITCHES.items():
+        value = str(OmegaConf.select(cfg, key))
+        if value not in known:
+            raise DataError(f"{key}={value}{nearest_name(value, known) or ''}: expected {' or '.join(known)}.")
+    for key, least in LEAST.items():
+        value = OmegaConf.select(cfg, key)
+        if not value >= least:
+            raise DataError(f"{key}={value}: expected at least {least}.")
+    if not 0 <= cfg.selection.negatives < 1:
+        raise DataError(f"selection.negatives={cfg.selection.negatives}: expected a share in [0, 1).")
+    if not 0 <= cfg.supervoxels.level <= cfg.supervoxels.levels:
+        raise DataError(
+            f"supervoxels.level={cfg.supervoxels.level}: expected one of the levels 0..{cfg.supervoxels.levels}."
+        )
+    if cfg.extra.supervision != "none" and (cfg.get("images") is None or cfg.images.name == "none"):
+        raise DataError(
+            f"extra.supervision={cfg.extra.supervision} needs images with masks. Give images=folder images.root=…, or "
+            "extra.supervision=none."
+        )
+    path = cfg.detector.path
+    if cfg.detector.name in ("csv", "torchvision") and (path is None or not Path(path).is_file()):
+        what = "a table of boxes" if cfg.detector.name == "csv" else "the model's weights"
+        raise DataError(f"detector.name={cfg.detector.name} needs {what}, got detector.path={path}. Give the file.")
+    if cfg.proposals.path is not None and not Path(cfg.proposals.path).is_dir():
+        raise DataError(f"proposals.path={cfg.proposals.path} is no folder. Give that of <video>/<frame>.npz.")
+    for build in (supervoxel_settings, proposal_settings, word_settings, energy_settings):
+        build(cfg)
+
+
+def supervoxel_settings(cfg: DictConfig) -> SupervoxelSettings:
+    """Return the settings of the supervoxels, without the level that is taken."""
+    return SupervoxelSettings(**{key: value for key, value in to_plain(cfg.supervoxels).items() if key != "level"})
+
+
+def proposal_settings(cfg: DictConfig) -> ProposalSettings:
+    """Return the settings of the region tree."""
+    options: dict[str, Any] = {key: value for key, value in to_plain(cfg.proposals).items() if key != "path"}
+    return ProposalSettings(**options)
+
+
+def word_settings(cfg: DictConfig) -> BagOfWordsSettings:
+    """Return the settings of the bags of words."""
+    return BagOfWordsSettings(**to_plain(cfg.bow))
+
+
+def energy_settings(cfg: DictConfig) -> VideoContextSettings:
+    """Return the settings of the energy."""
+    return VideoContextSettings(**to_plain(cfg.energy))

@@ -1,0 +1,272 @@
+"""Stages of recipe human that look at videos: supervoxels and key frames, then detections and contexts.
+
+Liang et al. 2017, Sec. 3.2. What is found does not change from round to round, so it is made once per video.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from rich.progress import track
+
+from datamodules.key_frame_store import KeyFrames, KeyFrameStore, MapSpool, thin_out
+from datamodules.records import VideoRecord
+from datamodules.transforms import fit_longest_side, resize
+from datamodules.video import VideoReader
+from modules.distributed import barrier, gather_lists, own_share, rank
+from pseudolabel.bags_of_words import BagOfWordsSettings
+from pseudolabel.detect import COLUMNS, Detector
+from pseudolabel.detect_boxes import Boxes
+from pseudolabel.palette import write_atomically
+from pseudolabel.proposals import Proposals, ProposalSettings, propose_regions, read_proposals
+from pseudolabel.supervoxel_shots import find_shots_and_key_frames
+from pseudolabel.supervoxels import SupervoxelSettings, stream_supervoxels
+from pseudolabel.types import DataError, UInt8Array
+from pseudolabel.video_context import VideoContext, build_context
+from recipes.workspace import Workspace
+
+BOXES = "boxes.csv"
+"""Every detection, in the form that `detector.name=csv` reads."""
+
+
+def find_key_frames(
+    records: Sequence[VideoRecord],
+    store: KeyFrameStore,
+    *,
+    max_side: int | None,
+    level: int,
+    supervoxels: SupervoxelSettings,
+    cut_share: float,
+    key_changes: int,
+    most: int | None,
+    workers: int,
+) -> dict[str, Any]:
+    """Segment videos into supervoxels, cut them into shots and store the key frames; finished videos are passed over.
+
+    Args:
+        records: the videos.
+        store: of the key frames.
+        max_side: longer side of the frames that are looked at, in pixels; None = as decoded.
+        level: of the supervoxels' tree.
+        supervoxels: their settings.
+        cut_share: see :func:`pseudolabel.supervoxel_shots.find_shots_and_key_frames`.
+        key_changes: see there.
+        most: key frames per shot at most, evenly spread over the candidates; None = all of them, the paper.
+        workers: processes per rank.
+
+    Returns:
+        ``frames``, ``shots`` and ``key_frames`` over all videos, and ``skipped``: (video, reason).
+
+    Raises:
+        DataError: no video could be used.
+    """
+
+    def attempt(record: VideoRecord) -> tuple[str, str | None]:
+        try:
+            key_frames, counts = _segment(record)
+        except (DataError, OSError) as error:
+            return record.name, str(error)
+        store.write(record.name, key_frames, **counts)
+        return record.name, None
+
+    def _segment(record: VideoRecord) -> tuple[KeyFrames, dict[str, int]]:
+        reader = VideoReader(record.path)
+        size = fit_longest_side(reader.size, max_side)
+        maps = stream_supervoxels((resize(frame, size) for frame in reader), level=level, settings=supervoxels)
+        with MapSpool() as spool:
+            shots = find_shots_and_key_frames(spool.keep(maps), cut_share=cut_share, key_changes=key_changes)
+            if not shots:
+                raise DataError(f"{record.path} has no frame.")
+            chosen = [thin_out(shot.key_frames, most) for shot in shots]
+            found = KeyFrames(
+                np.array([frame for frames in chosen for frame in frames], np.int64),
+                np.repeat(np.arange(len(shots), dtype=np.int32), [len(frames) for frames in chosen]),
+                np.stack([spool.read(frame) for frames in chosen for frame in frames]),
+            )
+        return found, {"frames": shots[-1].stop, "key_frames": len(found.indices), "num_shots": len(shots)}
+
+    missing = [record for record in own_share(records) if not store.is_written(record.name)]
+    jobs = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(attempt)(record) for record in missing)
+    bar = track(jobs, description="supervoxels", total=len(missing), disable=len(missing) < 4, transient=True)
+    failed = gather_lists([(name, reason) for name, reason in bar if reason is not None])
+    barrier()
+    notes = [store.note(record.name) for record in records if store.is_written(record.name)]
+    if not notes:
+        first = f" First: {failed[0][0]}: {failed[0][1]}" if failed else ""
+        raise DataError(f"None of {len(records)} videos of the target can be segmented.{first}")
+    total = {name: sum(int(note[name]) for note in notes) for name in ("frames", "num_shots", "key_frames")}  # type: ignore[arg-type]
+    return {"videos": len(notes), **total, "skipped": failed}
+
+
+class ContextStore:
+    """``<folder>/<video>.npz``: contexts of the videos that carry the tag, and the boxes of all in ``boxes.csv``.
+
+    Args:
+        folder: of the stage.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def path(self, video: str) -> Path:
+        """Return a context's file."""
+        return self.folder / f"{video}.npz"
+
+    def load(self, video: str) -> VideoContext:
+        """Read a context.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        return VideoContext.load(self.path(video))
+
+    def detections(self, video: str) -> dict[int, Boxes]:
+        """Return the boxes of every frame that was looked at; the file is written last of a video's.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        path = self.folder / f"{video}.json"
+        try:
+            rows = json.loads(path.read_text())
+            return {
+                int(frame): Boxes(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32))
+                for frame, boxes, scores in rows
+            }
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{path} cannot be read ({error}). Delete it and run again.") from error
+
+    def is_written(self, video: str) -> bool:
+        """Return whether a video is finished."""
+        return (self.folder / f"{video}.json").is_file()
+
+    def write_detections(self, video: str, frames: Sequence[int], boxes: Sequence[Boxes]) -> None:
+        """Write the boxes of a video's frames."""
+        rows = [[int(f), b.boxes.tolist(), b.scores.tolist()] for f, b in zip(frames, boxes, strict=True)]
+        write_atomically(self.folder / f"{video}.json", json.dumps(rows).encode())
+
+    def write_table(self, videos: Sequence[str]) -> None:
+        """Write ``boxes.csv``; a video in which nothing was found has a row with its name alone."""
+        text = StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for video in videos:
+            found = self.detections(video)
+            if not any(len(boxes) for boxes in found.values()):
+                writer.writerow([video, *[""] * (len(COLUMNS) - 1)])
+            for frame, boxes in sorted(found.items()):
+                for corners, score in zip(boxes.boxes.tolist(), boxes.scores.tolist(), strict=True):
+                    writer.writerow([video, frame, *(round(value, 2) for value in corners), round(score, 4)])
+        write_atomically(self.folder / BOXES, text.getvalue().encode())
+
+
+def make_contexts(
+    workspace: Workspace,
+    key_frames: KeyFrameStore,
+    contexts: ContextStore,
+    detector: Detector,
+    *,
+    proposals: ProposalSettings,
+    proposals_dir: Path | None,
+    words: BagOfWordsSettings,
+    workers: int,
+) -> dict[str, Any]:
+    """Detect the target in the frames of all videos, and build the contexts of those that carry the tag.
+
+    Args:
+        workspace: the data; a video's frames are its key frames.
+        key_frames: their shots and supervoxels.
+        contexts: gets the contexts.
+        detector: of the target.
+        proposals: settings of the region tree.
+        proposals_dir: ``<video>/<frame>.npz`` there, or folders of masks ``<video>/<frame>/``, instead of the tree's.
+        words: settings of the bags of words.
+        workers: threads of each rank that build contexts.
+
+    Returns:
+        counts, and ``skipped``: (video, reason).
+
+    Raises:
+        DataError: nothing was detected in any video that carries the tag.
+    """
+    contexts.folder.mkdir(parents=True, exist_ok=True)
+    own = [name for name in own_share(workspace.annotated) if not contexts.is_written(name)]
+
+    def work() -> Iterator[Any]:
+        for name in track(own, description="detections", disable=len(own) < 4, transient=True):
+            clip = workspace.clip(name)
+            boxes = detector(clip.frames, video=name, indices=clip.indices)
+            yield delayed(build)(name, clip.frames, clip.indices, boxes, bool(clip.tags))
+
+    def build(
+        name: str, frames: UInt8Array, indices: np.ndarray, boxes: list[Boxes], shown: bool
+    ) -> tuple[str, str] | None:
+        try:
+            if shown:
+                found = key_frames.read(name)
+                pools = [
+                    propose_regions(frame, proposals)
+                    if proposals_dir is None
+                    else _read_pool(proposals_dir, name, int(index), (frame.shape[0], frame.shape[1]))
+                    for frame, index in zip(frames, indices, strict=True)
+                ]
+                build_context(
+                    frames, found.supervoxels, indices, found.shots, pools, boxes, settings=words
+                ).save(contexts.path(name))
+            contexts.write_detections(name, indices.tolist(), boxes)
+        except DataError as error:
+            return name, str(error)
+        return None
+
+    pool = Parallel(n_jobs=workers, prefer="threads", return_as="generator_unordered", pre_dispatch="n_jobs + 1")
+    failed = gather_lists([failure for failure in pool(work()) if failure is not None])
+    barrier()
+    written = [name for name in workspace.annotated if contexts.is_written(name)]
+    counts = {"videos": len(written), "frames": 0, "frames_with_boxes": 0, "boxes": 0, "skipped": failed}
+    found_in = 0
+    for name in written:
+        boxes = contexts.detections(name).values()
+        hits = sum(len(one) > 0 for one in boxes)
+        counts["frames"] += len(boxes)
+        counts["frames_with_boxes"] += hits
+        counts["boxes"] += sum(map(len, boxes))
+        found_in += hits > 0 and bool(workspace.by_name[name].tags)
+    shown_videos = [name for name in written if workspace.by_name[name].tags]
+    counts["videos_without_boxes"] = len(shown_videos) - found_in
+    if not found_in:
+        first = f" First problem: {failed[0][0]}: {failed[0][1]}" if failed else ""
+        raise DataError(
+            f"The detector found nothing in any of {len(shown_videos)} videos of the target; nothing can be learned. "
+            f"Lower detector.threshold, or take another detector.name.{first}"
+        )
+    if rank() == 0:
+        contexts.write_table(written)
+        if counts["videos_without_boxes"]:
+            print(f"no detection in {counts['videos_without_boxes']} of {len(shown_videos)} videos of the target")
+    barrier()
+    return counts
+
+
+def _read_pool(folder: Path, video: str, frame: int, size: tuple[int, int]) -> Proposals:
+    """Read the proposals of a frame from ``<folder>/<video>/<frame>.npz`` or a folder of masks of that name."""
+    stem = folder / video / f"{frame:05d}"
+    pool = read_proposals(stem if stem.is_dir() else stem.with_suffix(".npz"))
+    if pool.regions.shape != size:
+        raise DataError(f"{stem}: proposals are {pool.regions.shape}, but the frame is {size} (height, width).")
+    return pool
+
+
+def shots_by_frame(store: KeyFrameStore, videos: Sequence[str]) -> Mapping[str, Mapping[int, int]]:
+    """Return video -> frame -> number of its shot."""
+    found = {}
+    for video in videos:
+        note: Any = store.note(video)
+        found[video] = dict(zip(note["indices"], note["shots"], strict=True))
+    return found
