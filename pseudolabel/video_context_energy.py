@@ -1,0 +1,259 @@
+"""Video-context guided inference of masks (Liang et al. 2017, Sec. 3.2, Eq. 2 to 7).
+
+    E(Y) = sum_nodes -log P(y) + sum_edges [y != y'] exp(-beta_p D) + sum_supervoxels robust P^n
+
+Shots share no edge and no supervoxel, so each is solved by itself, by one exact cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pseudolabel.energy import minimize_binary
+from pseudolabel.graphs import Cliques, Float64Array, robust_cliques
+from pseudolabel.matching import match_proposals
+from pseudolabel.types import VOID, Annotation, BoolArray, DataError, FloatArray, Int32Array, Scores
+from pseudolabel.video_context import VideoContext
+
+_ROUNDING = 1e-3  # a softmax in half precision may leave [0, 1] by so much
+
+
+@dataclass(frozen=True)
+class VideoContextSettings:
+    """Every constant of :func:`infer_masks`.
+
+    Attributes:
+        lambda_r: weight of the proposals' mask in P, >= 0 (Eq. 4).
+        lambda_e: weight of the network's confidence, >= 0; both sum to at most 1. Without a network P is the
+            proposals' share alone (SPEC H-a).
+        pairwise: factor on the pairwise term, >= 0; 0 = off (Eq. 6; the paper's is 1).
+        higher: factor on the higher-order term, >= 0; 0 = off (Eq. 7; the paper's is 1).
+        q: truncation Q as share of a supervoxel's nodes, in (0, 0.5]; above, the cut would not be exact.
+        epsilon: P is kept in [epsilon, 1 - epsilon] before the logarithm, in (0, 0.5) (ours).
+
+    Raises:
+        DataError: a value is out of its range.
+    """
+
+    lambda_r: float = 0.5
+    lambda_e: float = 0.5
+    pairwise: float = 1.0
+    higher: float = 1.0
+    q: float = 0.1
+    epsilon: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("lambda_r", "lambda_e", "pairwise", "higher"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise DataError(f"Video context: {name} must be finite and >= 0, got {getattr(self, name)}.")
+        if not 0 < self.lambda_r + self.lambda_e <= 1 + 1e-9:
+            raise DataError(
+                "Video context: lambda_r + lambda_e must be in (0, 1], else P is no probability, got "
+                f"{self.lambda_r} + {self.lambda_e}."
+            )
+        if not 0 < self.q <= 0.5:
+            raise DataError(f"Video context: q must be in (0, 0.5], got {self.q}: above it the cut is not exact.")
+        if not 0 < self.epsilon < 0.5:
+            raise DataError(f"Video context: epsilon must be in (0, 0.5), got {self.epsilon}.")
+
+    def unary_only(self) -> VideoContextSettings:
+        """Return these settings without pairwise and higher-order term: the paper's image-based segmentation."""
+        return replace(self, pairwise=0.0, higher=0.0)
+
+
+@dataclass(frozen=True)
+class ShotEnergy:
+    """The energy of one shot.
+
+    Attributes:
+        nodes: its nodes in the context, a range of n.
+        unary: float64 (n, 2), cost of "other" and of "object".
+        edges: int32 (e, 2), counted from the shot's first node.
+        weights: float64 (e,).
+        cliques: with members counted from the shot's first node.
+    """
+
+    nodes: slice
+    unary: Float64Array
+    edges: Int32Array
+    weights: Float64Array
+    cliques: Cliques
+
+    def minimum(self) -> BoolArray:
+        """Return the labels of least energy, bool (n,), True = object."""
+        return minimize_binary(self.unary, self.edges, self.weights, cliques=self.cliques).labels.astype(bool)
+
+
+def proposal_masks(context: VideoContext, confidence: FloatArray | None) -> BoolArray:
+    """Return R_k of every key frame, bool (K, H, W): the union of its boxes' best proposals (Eq. 3).
+
+    Args:
+        context: of the video.
+        confidence: float32 (K, H, W), the network's confidence in the object; None = there is no network yet.
+    """
+    masks = np.zeros(context.nodes.shape, bool)
+    for k, (boxes, pool) in enumerate(zip(context.boxes, context.proposals, strict=True)):
+        if len(boxes.scores):
+            masks[k] = match_proposals(boxes, pool, None if confidence is None else confidence[k])
+    return masks
+
+
+def node_probability(
+    context: VideoContext, masks: BoolArray, confidence: FloatArray | None, settings: VideoContextSettings
+) -> FloatArray:
+    """Return P(y = object) of every node (Eq. 4).
+
+    ``lambda_r`` times the share of the node within the proposals' mask plus ``lambda_e`` times its mean confidence;
+    without confidence the share alone.
+
+    Args:
+        context: of the video.
+        masks: bool (K, H, W), R_k.
+        confidence: float32 (K, H, W) in [0, 1], or None.
+        settings: the weights.
+
+    Returns:
+        float32 (N,) in [0, 1].
+
+    Raises:
+        DataError: masks or confidence do not fit the context, or confidence is not in [0, 1].
+    """
+    share = _node_means(context, masks, "masks")
+    if confidence is None:
+        return share.astype(np.float32)
+    wrong = ~((confidence >= -_ROUNDING) & (confidence <= 1 + _ROUNDING))  # NaN as well
+    if wrong.any():
+        raise DataError(
+            f"Video context: {int(wrong.sum())} of the network's scores are NaN or outside of [0, 1], the first in "
+            f"frame {int(context.indices[np.argwhere(wrong)[0, 0]])}. Pass the softmax of finite logits."
+        )
+    mean = np.clip(_node_means(context, confidence, "scores"), 0, 1)
+    return (settings.lambda_r * share + settings.lambda_e * mean).astype(np.float32)
+
+
+def unary_costs(probability: FloatArray, *, epsilon: float) -> Float64Array:
+    """Return -log(1 - P) and -log P, float64 (N, 2), with P (N,) kept in [epsilon, 1 - epsilon] (Eq. 5)."""
+    kept = np.clip(np.asarray(probability, np.float64), epsilon, 1 - epsilon)
+    return -np.log(np.stack([1 - kept, kept], axis=1))
+
+
+def pairwise_weights(context: VideoContext, *, strength: float) -> Float64Array:
+    """Return ``strength * exp(-beta_p * D)`` of all edges, float64 (E,), beta_p = 1 / mean(D) of the video (Eq. 6)."""
+    distances = context.distances.astype(np.float64)
+    return strength * np.exp(-_inverse_mean(distances) * distances)
+
+
+def shot_energies(context: VideoContext, probability: FloatArray, settings: VideoContextSettings) -> list[ShotEnergy]:
+    """Return the energy of every shot (Eq. 2).
+
+    beta_p and beta_s are of the whole video; its mean variance is that of all supervoxels, also of those that are in
+    one key frame only, where no two nodes could disagree. A clique of n nodes has Q = q n: below 1, a single node that
+    disagrees costs lambda_max.
+
+    Args:
+        context: of the video.
+        probability: float32 (N,), P of Eq. 4.
+        settings: weights and constants.
+    """
+    unary = unary_costs(probability, epsilon=settings.epsilon)
+    weights = pairwise_weights(context, strength=settings.pairwise)
+    starts = context.clique_starts
+    clique_of = np.empty(context.num_nodes, np.int64)
+    clique_of[context.clique_members] = np.repeat(np.arange(len(context.variance)), np.diff(starts))
+    variance = context.variance.astype(np.float64)
+    beta = _inverse_mean(variance)
+    edge_frames = context.node_frame[context.edges[:, 0]]
+    energies = []
+    first_frames = np.flatnonzero(np.diff(context.shots, prepend=context.shots[0] - 1))
+    for first, last in zip(first_frames, [*first_frames[1:], context.num_frames], strict=True):
+        nodes = slice(*np.searchsorted(context.node_frame, (first, last)).tolist())
+        edges = slice(*np.searchsorted(edge_frames, (first, last)).tolist()) if settings.pairwise else slice(0)
+        groups = clique_of[nodes]
+        base, stop = groups.min(), groups.max() + 1
+        if settings.higher == 0:
+            groups = np.full_like(groups, base - 1)  # in no clique
+        energies.append(
+            ShotEnergy(
+                nodes=nodes,
+                unary=unary[nodes],
+                edges=context.edges[edges] - np.int32(nodes.start),
+                weights=weights[edges],
+                cliques=robust_cliques(
+                    groups - base,
+                    variance=variance[base:stop],
+                    strength=settings.higher,
+                    truncation_share=settings.q,
+                    beta=beta,
+                ),
+            )
+        )
+    return energies
+
+
+def infer_masks(
+    context: VideoContext, scores: Scores | None, settings: VideoContextSettings | None = None, *, label: int = 1
+) -> Annotation:
+    """Label the key frames of a video: phi(I, theta, v) of Sec. 3.1.
+
+    A frame without a box and without scores has P = epsilon everywhere, but its supervoxels may bring the object.
+
+    Args:
+        context: of the video.
+        scores: float32 (K, C, H, W), softmax scores of the present network, C > ``label``; None = there is none yet.
+        settings: the paper's when None.
+        label: class id of the object, 1..254.
+
+    Returns:
+        labels uint8 (K, H, W), 0 or ``label``; quality omega (K,), the mean P over the nodes that are labelled object,
+        0 where there are none.
+
+    Raises:
+        DataError: scores do not fit the context or are no probabilities, or the label is out of its range.
+    """
+    settings = settings or VideoContextSettings()
+    confidence = _confidence(context, scores, label)
+    probability = node_probability(context, proposal_masks(context, confidence), confidence, settings)
+    chosen = np.zeros(context.num_nodes, bool)
+    for energy in shot_energies(context, probability, settings):
+        chosen[energy.nodes] = energy.minimum()
+    labels = np.where(chosen, np.uint8(label), np.uint8(0))[context.nodes]
+    return Annotation(labels, labelling_quality(context, chosen, probability))
+
+
+def labelling_quality(context: VideoContext, chosen: BoolArray, probability: FloatArray) -> FloatArray:
+    """Return omega, float32 (K,): the mean P (N,) over each frame's nodes that are object (N,), 0 where none is."""
+    frames = context.node_frame[chosen]
+    counts = np.bincount(frames, minlength=context.num_frames)
+    sums = np.bincount(frames, probability[chosen], minlength=context.num_frames)
+    return (sums / np.maximum(counts, 1)).astype(np.float32)
+
+
+def _confidence(context: VideoContext, scores: Scores | None, label: int) -> FloatArray | None:
+    if not 0 < label < VOID:
+        raise DataError(f"Video context: label must be in 1..{VOID - 1}, got {label}. 0 is background, {VOID} is void.")
+    if scores is None:
+        return None
+    size = context.size
+    if scores.ndim != 4 or (len(scores), *scores.shape[2:]) != context.nodes.shape or scores.shape[1] <= label:
+        raise DataError(
+            f"Video context: scores must be (K, C, H, W) = ({context.num_frames}, > {label}, {size[0]}, {size[1]}), "
+            f"got {scores.shape}. Resize them to the size at which the context was made."
+        )
+    return np.asarray(scores[:, label], np.float32)
+
+
+def _node_means(context: VideoContext, values: npt.NDArray[Any], name: str) -> Float64Array:
+    if values.shape != context.nodes.shape:
+        raise DataError(f"Video context: {name} must be {context.nodes.shape}, got {values.shape}.")
+    sums = np.bincount(context.nodes.ravel(), values.ravel(), minlength=context.num_nodes)
+    return np.asarray(sums / np.maximum(context.node_area, 1), np.float64)
+
+
+def _inverse_mean(values: Float64Array) -> float:
+    """Return 1 / mean, 0 where nothing differs."""
+    mean = float(values.mean()) if len(values) else 0.0
+    return 1 / mean if mean > 0 else 0.0
