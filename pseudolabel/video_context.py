@@ -155,26 +155,21 @@ class VideoContext:
 
     def _faults(self) -> Iterator[tuple[str, bool]]:
         """Yield what may be wrong, each with whether it is; later ones rely on earlier ones."""
-        for name, kind in _ARRAYS.items():
+        frames, count = self.indices.size, self.node_frame.size
+        edges, cliques = self.distances.size, self.variance.size
+        shapes = {
+            "K": (frames,),
+            "KHW": self.nodes.shape,
+            "N": (count,),
+            "E": (edges,),
+            "E2": (edges, 2),
+            "S": (cliques,),
+            "S+1": (cliques + 1,),
+        }
+        for name, (kind, shape) in _ARRAYS.items():
             got = getattr(self, name)
             yield f"{name} has type {got.dtype}, expected {np.dtype(kind)}", got.dtype != kind
-        frames, count, edges = self.indices.size, self.node_frame.size, self.distances.size
-        cliques = self.variance.size
-        shapes = {
-            "indices": (frames,),
-            "shots": (frames,),
-            "node_frame": (count,),
-            "node_supervoxel": (count,),
-            "node_area": (count,),
-            "edges": (edges, 2),
-            "distances": (edges,),
-            "clique_members": (count,),
-            "clique_starts": (cliques + 1,),
-            "variance": (cliques,),
-        }
-        for name, shape in shapes.items():
-            got = getattr(self, name).shape
-            yield f"{name} has shape {got}, expected {shape}", got != shape
+            yield f"{name} has shape {got.shape}, expected {shapes[shape]}", got.shape != shapes[shape]
         yield f"nodes {self.nodes.shape} are not ({frames}, H, W)", self.nodes.ndim != 3 or len(self.nodes) != frames
         yield "there is no key frame, expected one or more", not frames or not self.nodes.size
         yield "indices do not rise", bool((np.diff(self.indices) <= 0).any())
@@ -209,20 +204,20 @@ class VideoContext:
         yield f"proposals of sizes {sizes}, expected {self.nodes.shape[1:]}", sizes != {self.nodes.shape[1:]}
 
 
-_ARRAYS = {
-    "indices": np.int64,
-    "shots": np.int32,
-    "nodes": np.int32,
-    "node_frame": np.int32,
-    "node_supervoxel": np.int32,
-    "node_area": np.int64,
-    "edges": np.int32,
-    "distances": np.float32,
-    "clique_members": np.int32,
-    "clique_starts": np.int64,
-    "variance": np.float32,
+_ARRAYS: dict[str, tuple[type[np.generic], str]] = {
+    "indices": (np.int64, "K"),
+    "shots": (np.int32, "K"),
+    "nodes": (np.int32, "KHW"),
+    "node_frame": (np.int32, "N"),
+    "node_supervoxel": (np.int32, "N"),
+    "node_area": (np.int64, "N"),
+    "edges": (np.int32, "E2"),
+    "distances": (np.float32, "E"),
+    "clique_members": (np.int32, "N"),
+    "clique_starts": (np.int64, "S+1"),
+    "variance": (np.float32, "S"),
 }
-"""The plain arrays of a context and their types."""
+"""The plain arrays of a context: type and shape."""
 
 
 def build_context(

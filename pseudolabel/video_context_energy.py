@@ -30,7 +30,8 @@ class VideoContextSettings:
         lambda_r: weight of the proposals' mask in P, >= 0 (Eq. 4).
         lambda_e: weight of the network's confidence, >= 0; both sum to at most 1. Without a network P is the
             proposals' share alone (SPEC H-a).
-        pairwise: factor on the pairwise term, >= 0; 0 = off (Eq. 6; the paper's is 1).
+        pairwise: factor on the pairwise term, >= 0; 0 = off (Eq. 6; the paper's is 1). Neighbours of different colour
+            still weigh about exp(-1) each: where objects are a few nodes among many, 1 removes them. Lower it then.
         higher: factor on the higher-order term, >= 0; 0 = off (Eq. 7; the paper's is 1).
         q: truncation Q as share of a supervoxel's nodes, in (0, 0.5]; above, the cut would not be exact.
         epsilon: P is kept in [epsilon, 1 - epsilon] before the logarithm, in (0, 0.5) (ours).
