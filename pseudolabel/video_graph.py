@@ -8,7 +8,8 @@ in :mod:`pseudolabel.video_graph_terms`; superpixels, flow, inside-outside maps 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import tee
 
 import cv2
 import numpy as np
@@ -57,6 +58,7 @@ def segment_video(
         )
     run, shares = [], []
     settings = settings or VideoGraphSettings()
+    _check_terms(attention, settings)
     for evidence, share in _observe(frames, attention, flow, settings):
         run.append(evidence)
         shares.append(share)
@@ -91,11 +93,56 @@ def stream_video_segments(
         DataError: as :func:`segment_video`.
     """
     settings = settings or VideoGraphSettings()
+    _check_terms(attention, settings)
+    yield from _stream(_observe(frames, attention, flow, settings), settings)
+
+
+def stream_video_ways(
+    frames: Iterable[UInt8Array],
+    attention: Maps | None,
+    *,
+    ways: Mapping[str, VideoGraphSettings],
+    flow: Iterable[FloatArray] | None = None,
+) -> Iterator[dict[str, BoolArray]]:
+    """Segment a video in several ways at once, each as :func:`stream_video_segments` does; each frame is observed once.
+
+    A way with ``lambda_a`` 0 is not shown the attention: its colours start from motion.
+
+    Args:
+        frames: as :func:`stream_video_segments`.
+        attention: as :func:`stream_video_segments`.
+        ways: name -> settings, one at least, that differ only in how the energy weighs what is observed.
+        flow: as :func:`stream_video_segments`.
+
+    Yields:
+        name -> bool (H, W), for every frame in order.
+
+    Raises:
+        DataError: as :func:`stream_video_segments`.
+        ValueError: there is no way, or two of them observe frames differently.
+    """
+    first = next(iter(ways.values()), None)
+    if first is None or any(of.observation() != first.observation() for of in ways.values()):
+        raise ValueError(f"ways must be one or more that observe frames alike, got {dict(ways)}")
+    for of in ways.values():
+        _check_terms(attention, of)
+    copies = tee(_observe(frames, attention, flow, first), len(ways))
+    streams = [
+        _stream(observed if of.lambda_a else ((evidence, None) for evidence, _ in observed), of)
+        for observed, of in zip(copies, ways.values(), strict=True)
+    ]
+    for masks in zip(*streams, strict=True):
+        yield dict(zip(ways, masks, strict=True))
+
+
+def _stream(
+    observed: Iterable[tuple[FrameEvidence, FloatArray | None]], settings: VideoGraphSettings
+) -> Iterator[BoolArray]:
     run: list[FrameEvidence] = []
     shares: list[FloatArray | None] = []
     fixed = np.zeros(0, bool)
     done = 0  # leading frames of ``run`` that were given out with the window before
-    for evidence, share in _observe(frames, attention, flow, settings):
+    for evidence, share in observed:
         if len(run) == settings.window:
             labels = _solve(run, shares, fixed, settings)
             upto, kept = settings.window - (settings.overlap + 1) // 2, settings.window - settings.overlap
@@ -108,14 +155,17 @@ def stream_video_segments(
     yield from _masks(run, _solve(run, shares, fixed, settings), done, len(run))
 
 
+def _check_terms(attention: object, settings: VideoGraphSettings) -> None:
+    if (attention is None or settings.lambda_a == 0) and settings.lambda_m == 0:
+        raise DataError("Video graph: no attention is given and lambda_m is 0. Give one of them.")
+
+
 def _observe(
     frames: Iterable[UInt8Array],
     attention: Maps | None,
     flow: Iterable[FloatArray] | None,
     settings: VideoGraphSettings,
 ) -> Iterator[tuple[FrameEvidence, FloatArray | None]]:
-    if (attention is None or settings.lambda_a == 0) and settings.lambda_m == 0:
-        raise DataError("Video graph: no attention is given and lambda_m is 0. Give one of them.")
     maps = None if attention is None else iter(attention)
     for number, evidence in enumerate(observe(frames, settings.observation(), flow=flow)):
         if maps is None:

@@ -209,8 +209,9 @@ class Webly:
             scales=cfg.attention.scales,
             device=self.device,
         )
+        most, workers = cfg.compare_videos, cfg.workers
         found["videos"] = score_video_segments(
-            self.workspace, self._label_options(), compare=cfg.compare, workers=cfg.workers
+            self.workspace, self._label_options(), compare=cfg.compare, most=most, workers=workers
         )
         return found
 

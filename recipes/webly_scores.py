@@ -18,6 +18,7 @@ from modules.attention_decoder import AttentionDecoder
 from modules.cam_segmenter import CamSegmenter
 from modules.distributed import barrier, gather_lists, rank
 from modules.encoder2d import Encoder2D
+from pseudolabel.sampling import sample_uniformly
 from pseudolabel.types import DataError, LabelSpace, UInt8Array
 from recipes.scoring import FrameLabels, score_images, score_masks
 from recipes.webly_settings import part_of
@@ -60,9 +61,16 @@ def score_images_by(
 
 
 def score_video_segments(
-    workspace: Workspace, options: LabelOptions, *, compare: Sequence[str], workers: int
+    workspace: Workspace, options: LabelOptions, *, compare: Sequence[str], most: int | None, workers: int
 ) -> dict[str, Any]:
     """Score the segmentation of whole training videos, and of its parts, on the videos of one tag with true masks.
+
+    Args:
+        workspace: the videos.
+        options: how they are segmented.
+        compare: the parts.
+        most: of more videos than this, so many are scored, evenly spread over the list; None = all are.
+        workers: processes.
 
     Returns:
         way of segmenting -> scores, J over sequences among them; empty without a true mask.
@@ -70,6 +78,7 @@ def score_video_segments(
     records = [record for record in workspace.train if record.annotated and len(record.tags) == 1]
     if not records:
         return {}
+    records = [records[place] for place in sample_uniformly(len(records), most)]
     found: list[tuple[str, Masks]] = []
     if rank() == 0:
         run = Parallel(n_jobs=workers, return_as="generator_unordered")

@@ -50,6 +50,8 @@ def check_webly(cfg: DictConfig) -> None:
         raise DataError(f"relevance.least_area={cfg.relevance.least_area}: expected a share of the frame in [0, 1).")
     if not cfg.attention.scales or min(cfg.attention.scales) <= 0:
         raise DataError(f"attention.scales={list(cfg.attention.scales)}: expected positive factors, one at least.")
+    if cfg.compare_videos is not None and not cfg.compare_videos >= 1:
+        raise DataError(f"compare_videos={cfg.compare_videos}: expected null or at least 1.")
     for part in cfg.compare:
         if part not in PARTS:
             raise DataError(f"compare: unknown '{part}'. Expected some of {', '.join(PARTS)}.")

@@ -25,7 +25,7 @@ from pseudolabel.relevance import relevant_intervals
 from pseudolabel.sampling import sample_uniformly
 from pseudolabel.store import PAStore
 from pseudolabel.types import Annotation, BoolArray, Clip, DataError, FloatArray, LabelSpace, Tag, UInt8Array
-from pseudolabel.video_graph import stream_video_segments
+from pseudolabel.video_graph import stream_video_ways
 from pseudolabel.video_graph_settings import VideoGraphSettings
 
 Seen = tuple[UInt8Array, FloatArray]
@@ -115,17 +115,8 @@ def attend(frames: Iterable[UInt8Array], encoder: Encoder2D, column: int, *, sca
 
 def segment_by(seen: Iterable[Seen], settings: Mapping[str, VideoGraphSettings]) -> Iterator[dict[str, BoolArray]]:
     """Segment a video in several ways at once, in flat memory: name of the way -> mask (H, W), frame by frame."""
-    copies = tee(seen, 2 * len(settings))
-    ways = [
-        stream_video_segments(
-            (frame for frame, _ in copies[2 * place]),
-            (attention for _, attention in copies[2 * place + 1]) if of.lambda_a else None,
-            settings=of,
-        )
-        for place, of in enumerate(settings.values())
-    ]
-    for masks in zip(*ways, strict=True):
-        yield dict(zip(settings, masks, strict=True))
+    frames, attention = tee(seen)
+    return stream_video_ways((frame for frame, _ in frames), (one for _, one in attention), ways=settings)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pseudolabel.types import DataError
-from pseudolabel.video_graph import segment_video, stream_video_segments
+from pseudolabel.video_graph import segment_video, stream_video_segments, stream_video_ways
 from pseudolabel.video_graph_settings import VideoGraphSettings
 
 SIZE = (96, 128)
@@ -203,3 +203,24 @@ def test_bad_input_is_refused(two_discs: tuple[np.ndarray, np.ndarray, np.ndarra
         segment_video(frames, None, settings=replace(SETTINGS, lambda_m=0.0))
     with pytest.raises(DataError, match="flow of frame 0"):
         segment_video(frames, attention, flow=np.zeros((7, 96, 100, 2), np.float32), settings=SETTINGS)
+
+
+def test_several_ways_at_once_are_what_each_is_alone(two_discs: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    frames, _, attention = two_discs
+    small = replace(SETTINGS, window=4, overlap=2)
+    ways = {"all": small, "motion": replace(small, lambda_a=0.0), "attention": replace(small, lambda_m=0.0)}
+    found = list(stream_video_ways(iter(frames), iter(attention), ways=ways))
+    assert len(found) == len(frames)
+    for name, of in ways.items():
+        alone = stream_video_segments(frames, attention if of.lambda_a else None, settings=of)
+        np.testing.assert_array_equal([masks[name] for masks in found], list(alone))
+    assert any((masks["motion"] != masks["all"]).any() for masks in found)
+
+
+def test_ways_must_observe_frames_alike(two_discs: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    frames, _, attention = two_discs
+    other = replace(SETTINGS, num_superpixels=SETTINGS.num_superpixels + 1)
+    with pytest.raises(ValueError, match="observe frames alike"):
+        next(stream_video_ways(frames, attention, ways={"one": SETTINGS, "other": other}))
+    with pytest.raises(DataError, match="lambda_m is 0"):
+        next(stream_video_ways(frames, None, ways={"one": SETTINGS, "none": replace(SETTINGS, lambda_m=0.0)}))

@@ -134,6 +134,7 @@ def test_videos_are_retrieved_from_a_catalogue(stills: Path, tmp_path: Path) -> 
         (["relevance.threshold=1.5"], r"relevance.threshold=1.5: expected a probability"),
         (["attention.scales=[]"], r"attention.scales=\[\]: expected positive factors"),
         (["compare=[colour]"], "compare: unknown 'colour'"),
+        (["compare_videos=0"], "compare_videos=0: expected null or at least 1"),
         (["graph.lambda_a=-1.0"], "lambda_a must be finite"),
         (["retrieval.margin=0.0"], "margin and longest must be positive"),
         (["decoder.steps=0"], "decoder.steps=0: expected at least 1"),
