@@ -25,25 +25,24 @@ class Candidates:
         nodes: int64 (C, 4), the united nodes, -1 = none.
         areas: float64 (C,), pixels.
         contrast: float64 (C,), sum of the contrast along the outline; the frame's border has none.
-        outline: float64 (C,), pixel sides of the outline, the frame's border included.
-        rim: float64 (C,), those on the frame's border.
+        outlines: float64 (C,), pixel sides of the outline, the frame's border included.
+        boxes: float64 (C, 4), tight boxes x0, y0, x1, y1.
     """
 
     nodes: IntArray
     areas: Float64Array
     contrast: Float64Array
-    outline: Float64Array
-    rim: Float64Array
+    outlines: Float64Array
+    boxes: Float64Array
 
+    @property
+    def objectness(self) -> Float64Array:
+        """How much each looks like an object (C,): the contrast along its outline is strong and its shape compact.
 
-def node_members(tree: RegionTree) -> BoolArray:
-    """Return bool (2S - 1, S): the superpixels below each node."""
-    count = len(tree.areas)
-    members = np.zeros((2 * count - 1, count), bool)
-    members[np.arange(count), np.arange(count)] = True
-    for number, (one, two) in enumerate(tree.children, count):
-        members[number] = members[one] | members[two]
-    return members
+        The mean contrast, times the root of: the share that it fills of its box, times root of area over outline.
+        """
+        filled = self.areas / (self.boxes[:, 2:] - self.boxes[:, :2]).prod(axis=1)
+        return self.contrast / self.outlines * np.sqrt(filled * np.sqrt(self.areas) / self.outlines)
 
 
 def unite_nodes(tree: RegionTree, quotas: tuple[int, int, int], sizes: tuple[float, float]) -> Candidates:
@@ -55,63 +54,80 @@ def unite_nodes(tree: RegionTree, quotas: tuple[int, int, int], sizes: tuple[flo
     Args:
         tree: of S leaves.
         quotas: the most pairs, triplets and 4-tuples.
-        sizes: least and most area in pixels.
+        sizes: least and most area in pixels; of nodes, of tuples and on the way to larger tuples.
     """
-    count = len(tree.areas)
-    total = 2 * count - 1
+    graph, leaves = tree.graph, len(tree.graph.areas)
+    total = 2 * leaves - 1
     tables = np.zeros((2, total, total), np.float32)
-    tables[0, :count, :count], tables[1, :count, :count] = tree.length, tree.contrast
-    own = np.zeros((4, total))  # area, contrast of the outline, its length, rim
-    own[:, :count] = tree.areas, tree.contrast.sum(axis=1), tree.length.sum(axis=1) + tree.rim, tree.rim
-    for number, (one, two) in enumerate(tree.children, count):
-        tables[:, number] = tables[:, one] + tables[:, two]
-        tables[:, :, number] = tables[:, :, one] + tables[:, :, two]
-        own[:, number] = own[:, one] + own[:, two]
-        own[1, number] -= 2 * tables[1, one, two]
-        own[2, number] -= 2 * tables[0, one, two]
+    tables[0, :leaves, :leaves], tables[1, :leaves, :leaves] = graph.length, graph.contrast
+    own = np.zeros((total + 1, 3))  # area, contrast of the outline, its length; the last row is "none"
+    own[:leaves, 0], own[:leaves, 1] = graph.areas, graph.contrast.sum(axis=1)
+    own[:leaves, 2] = graph.length.sum(axis=1) + graph.rim
+    boxes = np.tile(np.array([np.inf, np.inf, -np.inf, -np.inf]), (total + 1, 1))
+    boxes[:leaves] = graph.boxes
+    _sum_nodes(tree.children, tables, own, boxes)
     nodes = np.full((total + sum(quotas), MOST_REGIONS), -1, np.int64)
     nodes[:total, 0] = np.arange(total)
-    used = total + _combine(tree.children, tables[0], own[0], np.array(quotas), sizes[0], sizes[1], nodes[total:])
-    nodes = nodes[:used]
-    present = nodes >= 0
-    sums = np.where(present, own[:, nodes], 0).sum(axis=2)
+    used = _combine(tree.children, tables[0], own[:, 0], np.array(quotas), sizes[0], sizes[1], nodes[total:])
+    nodes = nodes[: total + used]
+    nodes = nodes[(own[nodes, 0].sum(axis=1) >= sizes[0]) & (own[nodes, 0].sum(axis=1) <= sizes[1])]
+    sums = own[nodes].sum(axis=1)
     for i in range(MOST_REGIONS):
         for j in range(i):
-            both = present[:, i]
-            sums[1, both] -= 2 * tables[1, nodes[both, i], nodes[both, j]]
-            sums[2, both] -= 2 * tables[0, nodes[both, i], nodes[both, j]]
-    right = (sums[0] >= sizes[0]) & (sums[0] <= sizes[1])
-    return Candidates(nodes[right], *sums[:, right])
+            both = np.flatnonzero(nodes[:, i] >= 0)
+            shared = tables[:, nodes[both, i], nodes[both, j]]
+            sums[both, 1] -= 2 * shared[1]
+            sums[both, 2] -= 2 * shared[0]
+    corners = np.concatenate([boxes[nodes, :2].min(axis=1), boxes[nodes, 2:].max(axis=1)], axis=1)
+    return Candidates(nodes, sums[:, 0], sums[:, 1], sums[:, 2], corners)
 
 
 def pool_members(
     trees: Sequence[RegionTree], *, quotas: tuple[int, int, int], sizes: tuple[float, float], number: int
 ) -> BoolArray:
-    """Return the members bool (R, S) of the best ``number`` distinct candidates of trees over the same S regions."""
-    drawn = np.random.default_rng(0).integers(1 << 62, size=len(trees[0].areas))  # one number per region
-    keys, values, places = [], [], []
+    """Return the best ``number`` distinct candidates of trees over the same S regions.
+
+    Args:
+        trees: at least one.
+        quotas: see :func:`unite_nodes`, for each tree.
+        sizes: see :func:`unite_nodes`.
+        number: R at most.
+
+    Returns:
+        bool (R, S), which regions each unites, by falling :attr:`Candidates.objectness`.
+    """
     found = [unite_nodes(tree, quotas, sizes) for tree in trees]
-    members = [node_members(tree) for tree in trees]
-    for which, (candidates, below) in enumerate(zip(found, members, strict=True)):
-        sums = np.append(below.astype(np.int64) @ drawn, 0)  # node -1 is none; overflow wraps, as meant
-        keys.append(sums[candidates.nodes].sum(axis=1))
-        values.append(objectness(candidates))
-        places.append(np.stack([np.full(len(candidates.nodes), which), np.arange(len(candidates.nodes))], axis=1))
+    below = [np.vstack([tree.members(), np.zeros((1, len(tree.graph.areas)), bool)]) for tree in trees]
+    drawn = np.random.default_rng(0).integers(1 << 62, size=below[0].shape[1])  # a set's key is the sum of its regions'
+    keys = [(rows @ drawn)[one.nodes].sum(axis=1) for one, rows in zip(found, below, strict=True)]  # wraps, as meant
     _, first = np.unique(np.concatenate(keys), return_index=True)
-    order = first[np.argsort(-np.concatenate(values)[first], kind="stable")][:number]
-    chosen = np.concatenate(places)[order]
-    result = np.zeros((len(chosen), len(drawn)), bool)
-    for which, (candidates, below) in enumerate(zip(found, members, strict=True)):
-        rows = np.flatnonzero(chosen[:, 0] == which)
-        nodes = candidates.nodes[chosen[rows, 1]]
-        padded = np.vstack([below, np.zeros((1, below.shape[1]), bool)])
-        result[rows] = padded[nodes].any(axis=1)
-    return result
+    value = np.concatenate([one.objectness for one in found])
+    order = first[np.argsort(-value[first], kind="stable")][:number]
+    ends = np.cumsum([len(one.nodes) for one in found])
+    members = np.zeros((len(order), below[0].shape[1]), bool)
+    for one, rows, end in zip(found, below, ends, strict=True):
+        here = np.flatnonzero((order < end) & (order >= end - len(one.nodes)))
+        chosen = one.nodes[order[here] - end + len(one.nodes)]
+        for place in range(MOST_REGIONS):
+            members[here] |= rows[chosen[:, place]]
+    return members
 
 
-def objectness(candidates: Candidates) -> Float64Array:
-    """Return how much each candidate looks like an object: the mean contrast along its outline, rim included."""
-    return candidates.contrast / np.maximum(candidates.outline, 1)
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _sum_nodes(children: IntArray, tables: FloatArray, own: Float64Array, boxes: Float64Array) -> None:
+    """Fill in what the inner nodes hold: tables (2, N, N) of boundary and contrast, own (N, 3) and boxes (N, 4)."""
+    leaves = len(children) + 1
+    for m in range(leaves - 1):
+        one, two, node = children[m, 0], children[m, 1], leaves + m
+        for which in range(2):
+            for k in range(node):
+                tables[which, node, k] = tables[which, one, k] + tables[which, two, k]
+                tables[which, k, node] = tables[which, node, k]
+            own[node, 2 - which] = own[one, 2 - which] + own[two, 2 - which] - 2 * tables[which, one, two]
+        own[node, 0] = own[one, 0] + own[two, 0]
+        for side in range(2):
+            boxes[node, side] = min(boxes[one, side], boxes[two, side])
+            boxes[node, 2 + side] = max(boxes[one, 2 + side], boxes[two, 2 + side])
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

@@ -4,234 +4,179 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numba import njit
 
 from pseudolabel.graphs import Float64Array
+from pseudolabel.proposal_graph import BINS, RegionGraph
 from pseudolabel.superpixels import IntArray
-from pseudolabel.types import FloatArray, Int32Array, UInt8Array
+from pseudolabel.types import BoolArray, DataError, FloatArray, Int32Array
 
-_BINS = 16  # of each Lab channel's histogram
-_LEVELS = 256
-_SMOOTH = 1.0  # deviation in pixels of the Gaussian before gradients
-_TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class RegionTree:
-    """Leaves 0..S-1 are the superpixels; node S + m is what merging number m made; the last one is the frame.
-
-    Attributes:
-        children: int64 (S - 1, 2), the two nodes that merging m united.
-        strength: float64 (S - 1,), how unlike these two were.
-        contrast: float64 (S, S), sum of the contrast along the boundary of two superpixels, 0 where they do not touch.
-        length: float64 (S, S), pixel sides of that boundary.
-        areas: float64 (S,), pixels of the superpixels.
-        rim: float64 (S,), pixel sides that each superpixel has on the frame's border.
-    """
-
-    children: IntArray
-    strength: Float64Array
-    contrast: Float64Array
-    length: Float64Array
-    areas: Float64Array
-    rim: Float64Array
+_TINY = 1e-9  # regions of equal colours are still merged in the order of their size and shape
 
 
 @dataclass(frozen=True)
 class TreeWeights:
-    """How unlike two neighbouring regions are: a weighted sum, times a power of the smaller one's area.
+    """How unlike two neighbouring regions i and j are (ours).
+
+    ``(channels * chi_1 + cells * chi_2 + fill * F) * min(|i|, |j|)^area / B^enclosure`` with the chi-square distances
+    of their colours, both in [0, 1].
 
     Attributes:
-        boundary: of the mean contrast along their boundary.
-        colour: of the distance of their mean Lab colours.
-        histogram: of the chi-square distance of their Lab histograms.
-        area: exponent of the smaller region's share of the frame; higher = small regions are merged earlier.
+        channels: of chi_1, the mean over the histograms of L, a and b, >= 0.
+        cells: of chi_2, over the histogram of cells of the Lab space, >= 0.
+        fill: of F, the share of the frame that the box around both holds besides them (selective search's fill), >= 0.
+        area: exponent of the smaller area as share of the frame, >= 0; higher = small regions are merged earlier.
+        enclosure: exponent of B, the share of the shorter outline of the two that is their common boundary, >= 0;
+            higher = what lies within another region is merged with it earlier.
+
+    Raises:
+        DataError: a weight is negative.
     """
 
-    boundary: float = 1.0
-    colour: float = 0.5
-    histogram: float = 20.0
-    area: float = 0.25
+    channels: float = 0.0
+    cells: float = 1.0
+    fill: float = 0.0
+    area: float = 0.5
+    enclosure: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not min(self.channels, self.cells, self.fill, self.area, self.enclosure) >= 0:
+            raise DataError(f"Region trees: weights must be >= 0, got {self}.")
 
 
 @dataclass(frozen=True)
-class RegionGraph:
-    """What the superpixels of a frame hold and how they touch, S of them.
+class RegionTree:
+    """Leaves 0..S-1 are the regions of ``graph``; node S + m is what merging number m made; the last is the frame.
 
     Attributes:
-        contrast: see :class:`RegionTree`.
-        length: see :class:`RegionTree`.
-        areas: see :class:`RegionTree`.
-        rim: see :class:`RegionTree`.
-        colours: float64 (S, 3), sums of Lab.
-        histograms: float64 (S, 48), counts of the three channels of Lab.
+        graph: the leaves.
+        children: int64 (S - 1, 2), the two nodes that merging m united.
     """
 
-    contrast: Float64Array
-    length: Float64Array
-    areas: Float64Array
-    rim: Float64Array
-    colours: Float64Array
-    histograms: Float64Array
+    graph: RegionGraph
+    children: IntArray
 
-
-def describe_regions(frame: UInt8Array, regions: Int32Array) -> RegionGraph:
-    """Measure superpixels and their boundaries.
-
-    Args:
-        frame: uint8 (H, W, 3), RGB.
-        regions: int32 (H, W), ids 0..S-1 without gaps.
-    """
-    count = int(regions.max()) + 1
-    lab = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2LAB), np.uint8)
-    smooth = cv2.GaussianBlur(lab, (0, 0), _SMOOTH)
-    across = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8)
-    down = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
-    edges = np.sqrt((across * across + down * down).sum(axis=2))
-    contrast, length = np.zeros((count, count)), np.zeros((count, count))
-    areas, rim = np.zeros(count), np.zeros(count)
-    colours, histograms = np.zeros((count, 3)), np.zeros((count, 3 * _BINS))
-    _describe(lab, edges, regions, contrast, length, areas, rim, colours, histograms)
-    return RegionGraph(contrast, length, areas, rim, colours, histograms)
+    def members(self) -> BoolArray:
+        """Return bool (2S - 1, S): the leaves below each node."""
+        count = len(self.graph.areas)
+        below = np.zeros((count + len(self.children), count), bool)
+        below[np.arange(count), np.arange(count)] = True
+        for number, (one, two) in enumerate(self.children, count):
+            below[number] = below[one] | below[two]
+        return below
 
 
 def build_tree(graph: RegionGraph, weights: TreeWeights) -> RegionTree:
     """Merge the most alike neighbours until one region is left (agglomerative, greedy)."""
-    count = len(graph.areas)
-    children, strength = np.zeros((count - 1, 2), np.int64), np.zeros(count - 1)
-    _merge(
-        graph.contrast.copy(),
-        graph.length.copy(),
-        graph.areas.copy(),
-        graph.colours.copy(),
-        graph.histograms.copy(),
-        np.array([weights.boundary, weights.colour, weights.histogram, weights.area]),
-        children,
-        strength,
-    )
-    return RegionTree(children, strength, graph.contrast, graph.length, graph.areas, graph.rim)
+    return RegionTree(graph, _mergings(graph, weights, 1))
 
 
-def cut_tree(tree: RegionTree, count: int) -> Int32Array:
-    """Undo the last mergings so that ``count`` regions are left; int32 (S,), the new id of each superpixel."""
-    leaves = len(tree.areas)
-    kept = max(leaves - max(count, 1), 0)
-    top = np.arange(leaves + kept)
-    for number in range(kept - 1, -1, -1):
-        top[tree.children[number]] = top[leaves + number]
+def merge_regions(graph: RegionGraph, weights: TreeWeights, count: int) -> Int32Array:
+    """Merge the most alike neighbours until ``count`` regions are left; int32 (S,), the new id of each region."""
+    leaves = len(graph.areas)
+    children = _mergings(graph, weights, max(count, 1))
+    top = np.arange(leaves + len(children))
+    for number in range(len(children) - 1, -1, -1):
+        top[children[number]] = top[leaves + number]
     return np.unique(top[:leaves], return_inverse=True)[1].astype(np.int32)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _describe(
-    lab: UInt8Array,
-    edges: FloatArray,
-    regions: Int32Array,
-    contrast: Float64Array,
-    length: Float64Array,
-    areas: Float64Array,
-    rim: Float64Array,
-    colours: Float64Array,
-    histograms: Float64Array,
-) -> None:
-    height, width = regions.shape
-    for y in range(height):
-        for x in range(width):
-            own = regions[y, x]
-            areas[own] += 1.0
-            rim[own] += (y == 0) + (x == 0) + (y == height - 1) + (x == width - 1)
-            for channel in range(3):
-                value = lab[y, x, channel]
-                colours[own, channel] += value
-                histograms[own, channel * _BINS + np.int64(value) * _BINS // _LEVELS] += 1.0
-            for down in range(2):
-                v, u = y + down, x + 1 - down
-                if v < height and u < width and regions[v, u] != own:
-                    other = regions[v, u]
-                    step = np.float64(max(edges[y, x], edges[v, u]))
-                    contrast[own, other] += step
-                    contrast[other, own] += step
-                    length[own, other] += 1.0
-                    length[other, own] += 1.0
+def _mergings(graph: RegionGraph, weights: TreeWeights, count: int) -> IntArray:
+    children = np.zeros((max(len(graph.areas) - count, 0), 2), np.int64)
+    _merge(
+        graph.length.copy(),
+        graph.areas.copy(),
+        graph.length.sum(axis=1) + graph.rim,
+        graph.boxes.copy(),
+        graph.histograms.copy(),
+        np.array([weights.channels, weights.cells, weights.fill, weights.area, weights.enclosure]),
+        children,
+    )
+    return children
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _unlike(
     i: int,
     j: int,
-    contrast: Float64Array,
-    length: Float64Array,
+    shared: float,
     areas: Float64Array,
-    colours: Float64Array,
-    histograms: Float64Array,
+    outlines: Float64Array,
+    boxes: Float64Array,
+    histograms: FloatArray,
     weights: Float64Array,
     frame: float,
 ) -> float:
-    colour = 0.0
-    for channel in range(3):
-        colour += (colours[i, channel] / areas[i] - colours[j, channel] / areas[j]) ** 2
-    chi = 0.0
-    for k in range(histograms.shape[1]):
-        first, second = histograms[i, k] / areas[i], histograms[j, k] / areas[j]
-        if first + second > 0:
-            chi += (first - second) ** 2 / (first + second)
-    mean = contrast[i, j] / length[i, j]
-    total = weights[0] * mean + weights[1] * np.sqrt(colour) + weights[2] * chi / 6.0
-    return (total + _TINY) * (min(areas[i], areas[j]) / frame) ** weights[3]
+    total = _TINY
+    one, two = np.float32(1 / areas[i]), np.float32(1 / areas[j])
+    for part in range(2):
+        if weights[part] > 0:
+            distance = np.float32(0)
+            first, last = (0, 3 * BINS) if part == 0 else (3 * BINS, histograms.shape[1])
+            for k in range(first, last):
+                p, q = histograms[i, k] * one, histograms[j, k] * two
+                if p + q > 0:
+                    distance += (p - q) * (p - q) / (p + q)
+            total += weights[part] * distance / (6.0 if part == 0 else 2.0)
+    if weights[2] > 0:
+        width = max(boxes[i, 2], boxes[j, 2]) - min(boxes[i, 0], boxes[j, 0])
+        height = max(boxes[i, 3], boxes[j, 3]) - min(boxes[i, 1], boxes[j, 1])
+        total += weights[2] * (width * height - areas[i] - areas[j]) / frame
+    total *= (min(areas[i], areas[j]) / frame) ** weights[3]
+    return total / (shared / min(outlines[i], outlines[j])) ** weights[4]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _merge(
-    contrast: Float64Array,
-    length: Float64Array,
+    length: FloatArray,
     areas: Float64Array,
-    colours: Float64Array,
-    histograms: Float64Array,
+    outlines: Float64Array,
+    boxes: Float64Array,
+    histograms: FloatArray,
     weights: Float64Array,
     children: IntArray,
-    strength: Float64Array,
 ) -> None:
     count, frame = len(areas), areas.sum()
-    name = np.arange(count)
+    names = np.arange(count)
     alive = np.ones(count, np.bool_)
-    cost = np.full((count, count), np.inf)
-    nearest = np.zeros(count, np.int64)
+    cost = np.full((count, count), np.inf, np.float32)
     for i in range(count):
         for j in range(i):
             if length[i, j] > 0:
-                cost[i, j] = _unlike(i, j, contrast, length, areas, colours, histograms, weights, frame)
+                cost[i, j] = _unlike(i, j, length[i, j], areas, outlines, boxes, histograms, weights, frame)
                 cost[j, i] = cost[i, j]
+    nearest, lowest = np.zeros(count, np.int64), np.zeros(count, np.float32)
     for i in range(count):
         nearest[i] = cost[i].argmin()
-    for m in range(count - 1):
-        best, one = np.inf, 0
-        for i in range(count):
-            if alive[i] and cost[i, nearest[i]] < best:
-                best, one = cost[i, nearest[i]], i
+        lowest[i] = cost[i, nearest[i]]
+    for m in range(len(children)):
+        one = int(lowest.argmin())
         two = nearest[one]
-        children[m, 0], children[m, 1], strength[m] = name[one], name[two], best
+        children[m, 0], children[m, 1] = names[one], names[two]
         alive[two] = False
-        name[one] = count + m
+        names[one] = count + m
         areas[one] += areas[two]
-        colours[one] += colours[two]
+        outlines[one] += outlines[two] - 2 * length[one, two]
         histograms[one] += histograms[two]
+        for side in range(2):
+            boxes[one, side] = min(boxes[one, side], boxes[two, side])
+            boxes[one, 2 + side] = max(boxes[one, 2 + side], boxes[two, 2 + side])
+        lowest[two], lowest[one], cost[one, two] = np.inf, np.inf, np.inf
         for k in range(count):
-            if length[two, k] > 0 and k != one and alive[k]:
-                contrast[one, k] += contrast[two, k]
+            if not alive[k] or k == one:
+                continue
+            if length[two, k] > 0:
                 length[one, k] += length[two, k]
-                contrast[k, one], length[k, one] = contrast[one, k], length[one, k]
-        cost[two, :] = np.inf
-        cost[:, two] = np.inf
-        for k in range(count):
-            if alive[k] and k != one and length[one, k] > 0:
-                cost[one, k] = _unlike(one, k, contrast, length, areas, colours, histograms, weights, frame)
+                length[k, one] = length[one, k]
+                cost[k, two] = np.inf
+            if length[one, k] > 0:
+                cost[one, k] = _unlike(one, k, length[one, k], areas, outlines, boxes, histograms, weights, frame)
                 cost[k, one] = cost[one, k]
-        nearest[one] = cost[one].argmin()
-        for k in range(count):
-            if alive[k] and k != one:
-                if nearest[k] == one or nearest[k] == two:
+                if nearest[k] in (one, two):
                     nearest[k] = cost[k].argmin()
-                elif cost[k, one] < cost[k, nearest[k]]:
+                elif cost[k, one] < lowest[k]:
                     nearest[k] = one
+                lowest[k] = cost[k, nearest[k]]
+                if cost[one, k] < lowest[one]:
+                    nearest[one], lowest[one] = k, cost[one, k]

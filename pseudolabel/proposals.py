@@ -9,18 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pseudolabel.proposal_files import read_proposals
+from pseudolabel.proposal_graph import describe_regions, observe_colours
 from pseudolabel.proposal_pool import pool_members
 from pseudolabel.proposal_set import Proposals
-from pseudolabel.proposal_tree import TreeWeights, build_tree, cut_tree, describe_regions
+from pseudolabel.proposal_tree import TreeWeights, build_tree, merge_regions
 from pseudolabel.superpixels import segment_superpixels
 from pseudolabel.types import DataError, UInt8Array
 
 __all__ = ["ProposalSettings", "Proposals", "propose_regions", "read_proposals"]
 
-FIRST = TreeWeights(boundary=1.0, colour=0.5, histogram=20.0, area=0.5)
+FIRST = TreeWeights(channels=1.0, cells=1.0, area=0.5)
 TREES = (
-    TreeWeights(boundary=0.0, colour=0.0, histogram=1.0, area=0.5),
-    TreeWeights(boundary=1.0, colour=0.5, histogram=100.0, area=0.5),
+    TreeWeights(cells=1.0, fill=2.0, area=0.5),
+    TreeWeights(cells=1.0, area=1.0, enclosure=0.5),
+    TreeWeights(channels=1.0, cells=0.0, fill=2.0, area=1.0, enclosure=0.5),
 )
 
 
@@ -49,9 +51,9 @@ class ProposalSettings:
     regions: int = 300
     least_area: float = 0.001
     most_area: float = 0.8
-    pairs: int = 1000
-    triplets: int = 1000
-    quadruples: int = 500
+    pairs: int = 600
+    triplets: int = 1200
+    quadruples: int = 600
     first: TreeWeights = FIRST
     trees: tuple[TreeWeights, ...] = TREES
 
@@ -83,9 +85,10 @@ def propose_regions(frame: UInt8Array, settings: ProposalSettings | None = None)
     """
     settings = settings or ProposalSettings()
     superpixels = segment_superpixels(frame, n=settings.superpixels)
-    fine = build_tree(describe_regions(frame, superpixels), settings.first)
-    regions = cut_tree(fine, settings.regions)[superpixels]
-    graph = describe_regions(frame, regions)
+    colours = observe_colours(frame)
+    merged = merge_regions(describe_regions(colours, superpixels), settings.first, settings.regions)
+    regions = merged[superpixels]
+    graph = describe_regions(colours, regions)
     members = pool_members(
         [build_tree(graph, weights) for weights in settings.trees],
         quotas=(settings.pairs, settings.triplets, settings.quadruples),
