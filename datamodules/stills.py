@@ -47,8 +47,6 @@ def generate_stills(
     objects: int = 3,
     foreign: float = 0.0,
     border: int = 1,
-    min_area: float = 0.12,
-    max_area: float = 0.3,
 ) -> Path:
     """Write ``images/``, ``masks/``, ``labels.csv`` and ``classes.txt``, unless they are there already.
 
@@ -67,8 +65,6 @@ def generate_stills(
         objects: most things of other classes (stone, plate, box, plant) in an image.
         foreign: share of the images that show things of other classes only.
         border: half width in pixels of the void band along the outlines, 0 = none.
-        min_area: smallest area of an actor that is alone, as a share of the image; of one of two, two thirds of that.
-        max_area: its largest area; of one of two, about half of that.
 
     Returns:
         The folder of ``labels.csv``.
@@ -87,8 +83,6 @@ def generate_stills(
         objects=objects,
         foreign=float(foreign),
         border=border,
-        min_area=float(min_area),
-        max_area=float(max_area),
     )
     return write_once(
         root, options.fingerprint, lambda folder: _write(folder, options, workers), what="set of synthetic still images"
@@ -106,10 +100,9 @@ def render_still(plan: StillPlan, options: StillOptions) -> tuple[UInt8Array, UI
     """
     least = MIN_VISIBLE * options.size[0] * options.size[1]
     wanted = [options.names.index(actor) for actor in plan.actors]
-    areas = options.min_area, options.max_area
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([options.seed, SPLITS.index(plan.split), plan.number, attempt, 0, 3])
-        scene = set_still(rng, plan.actors, plan.objects, options.names, size=options.size, areas=areas)
+        scene = set_still(rng, plan.actors, plan.objects, options.names, size=options.size)
         layers = [Layer(thing, scene) for thing in scene.things]
         mask = np.zeros(options.size, np.uint8)
         picture = ground(rng, options.size)
@@ -186,8 +179,6 @@ class SyntheticStills(ImageSource):
         objects: most things of other classes in an image.
         foreign: share of the images that show things of other classes only.
         border: half width in pixels of the void band.
-        min_area: smallest area of an actor that is alone, as a share of the image.
-        max_area: its largest area.
 
     Raises:
         DataError: an option is out of range, a class cannot be drawn, or the folder holds something else.
@@ -211,8 +202,6 @@ class SyntheticStills(ImageSource):
         objects: int = 3,
         foreign: float = 0.0,
         border: int = 1,
-        min_area: float = 0.12,
-        max_area: float = 0.3,
     ) -> None:
         check_plain(label_space)
         folder = generate_stills(
@@ -228,8 +217,6 @@ class SyntheticStills(ImageSource):
             objects=objects,
             foreign=foreign,
             border=border,
-            min_area=min_area,
-            max_area=max_area,
         )
         super().__init__(folder, label_space, aliases=aliases, exclude=exclude)
 

@@ -23,8 +23,8 @@ SPLITS = ("train", "val", "test")
 
 DEFAULT_CLASSES = ("ball", "bird", "cat", "dog")
 
-_PAIR = (2 / 3, 8 / 15)
-"""Factors of the smallest and the largest area of an actor where there are two of them."""
+_SHARES = {1: (0.12, 0.3), 2: (0.08, 0.16)}
+"""Area of an actor, as a share of the image, by the number of actors."""
 
 _OBJECT_SHARES = (0.02, 0.09)
 
@@ -58,8 +58,6 @@ class StillOptions:
     objects: int
     foreign: float
     border: int
-    min_area: float = 0.12
-    max_area: float = 0.3
 
     def __post_init__(self) -> None:
         for name in self.classes:
@@ -85,11 +83,6 @@ class StillOptions:
             raise DataError(
                 "Synthetic still images: several must be in [0, 1] and foreign in [0, 1), got "
                 f"{self.several} and {self.foreign}."
-            )
-        if not 0 < self.min_area <= self.max_area <= 0.5:
-            raise DataError(
-                "Synthetic still images: expected 0 < min_area <= max_area <= 0.5, got "
-                f"{self.min_area} and {self.max_area}."
             )
 
     @property
@@ -136,7 +129,6 @@ def set_still(
     names: Sequence[str],
     *,
     size: tuple[int, int],
-    areas: tuple[float, float],
 ) -> Scene:
     """Place actors, each in a pose of one of its actions, and objects, most of them behind.
 
@@ -146,15 +138,12 @@ def set_still(
         objects: names among :data:`~datamodules.studio.scenery.DISTRACTORS`.
         names: all classes; an object's mask value is its class's place in this list.
         size: (H, W) in pixels.
-        areas: smallest and largest area of an actor that is alone, as a share of the image.
     """
     stage = Stage(rng, frames=1, size=size, difficulty=Difficulty(camera=0.0))
     first = float(rng.uniform(-0.35, 0.35)) if len(actors) == 1 else float(rng.choice([-1, 1]) * rng.uniform(0.35, 0.5))
-    if len(actors) > 1:
-        areas = areas[0] * _PAIR[0], areas[1] * _PAIR[1]
     things = []
     for number, actor in enumerate(actors):
-        share = float(rng.uniform(*areas))
+        share = float(rng.uniform(*_SHARES[len(actors)]))
         tag = Tag(actor, str(rng.choice(poses_of(actor))))
         thing, _ = stage.actor(tag, names.index(actor), place=first if number == 0 else -first, share=share)
         things.append(thing)
