@@ -172,7 +172,8 @@ class Webly:
         start = AttentionDecoder.load(self.run.path / "decoder/best.ckpt").to(self.device)
         shots, labels = self._image_shots(), PAStore(folder / "pa")
         if rank() == 0:
-            label_images(start, space, shots, labels, self.taught, certainty=cfg.adapt.certainty)
+            limits = {"foreground": cfg.adapt.foreground, "margin": cfg.adapt.margin}
+            label_images(start, space, shots, labels, self.taught, **limits)
         barrier()
         known = {row.video for row in labels.index(0)}
         items = image_items(space, shots, lambda name: labels.read(0, name, 0) if name in known else None)

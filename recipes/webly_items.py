@@ -18,7 +18,7 @@ from modules.attention_decoder import AttentionDecoder
 from modules.encoder2d import Encoder2D
 from pseudolabel.attention import normalize
 from pseudolabel.store import PAStore
-from pseudolabel.types import VOID, Annotation, Clip, DataError, LabelSpace, UInt8Array
+from pseudolabel.types import VOID, Annotation, Clip, DataError, FloatArray, LabelSpace, UInt8Array
 from recipes.images import read_image, read_with_truth, skip_image
 from recipes.workspace import Workspace
 
@@ -74,11 +74,20 @@ def label_images(
     versions: PAStore,
     tags: Sequence[ImageRecord],
     *,
-    certainty: float,
+    foreground: float,
+    margin: float,
 ) -> None:
     """Label images with a model's prediction within their tags (domain adaptation, Sec. 5.2.1; SPEC W-j), as PA.v0.
 
-    Pixels whose highest score is below ``certainty`` become void; 0 takes all as they are (the paper).
+    Args:
+        model: what labels.
+        space: the classes.
+        shots: the images.
+        versions: gets the labels.
+        tags: the images' records.
+        foreground: probability from which a pixel belongs to its most probable class; 1/2 is the paper's. A decoder
+            that has learned from labels which often miss a part of the object is unsure of it: then less is better.
+        margin: pixels that are nearer than this to ``foreground`` become void; 0, the paper, takes all as they are.
     """
     if versions.current() is not None:
         return
@@ -88,10 +97,29 @@ def label_images(
         image = shots.read(f"{record.name}-shot000")[0]
         scores = model.predict_scores(image, allowed=space.allowed(record.tags), threshold=0.0)  # (1, C, H, W)
         clip = Clip(image, np.zeros(1, np.int64), record.name, 1.0, record.tags)
-        best = scores.max(1)  # (1, H, W)
-        labels = np.where(best < certainty, VOID, scores.argmax(1)).astype(np.uint8)
-        versions.write(0, clip, Annotation(labels, best.mean(axis=(1, 2)).astype(np.float32)))
+        labels, sure = binarise(scores, foreground=foreground, margin=margin)
+        versions.write(0, clip, Annotation(labels, sure.mean(axis=(1, 2)).astype(np.float32)))
     versions.publish(0)
+
+
+def binarise(scores: FloatArray, *, foreground: float, margin: float) -> tuple[UInt8Array, FloatArray]:
+    """Decide what each pixel shows, by a threshold of the probability that any of the classes is there.
+
+    Args:
+        scores: (T, C, H, W) of :func:`modules.image_inference.combine_foregrounds`, whose background is what the most
+            probable class leaves.
+        foreground: see :func:`label_images`.
+        margin: see :func:`label_images`.
+
+    Returns:
+        uint8 (T, H, W), void where it is not sure; and the probability of what was decided, float (T, H, W).
+    """
+    objects = scores[:, 1:].max(1)
+    objects = objects / (objects + scores[:, 0])  # the scores were divided by their sum
+    shown = objects >= foreground
+    labels = np.where(shown, scores[:, 1:].argmax(1) + 1, 0)
+    labels[np.abs(objects - foreground) < margin] = VOID
+    return labels.astype(np.uint8), np.where(shown, objects, 1 - objects)
 
 
 def image_items(space: LabelSpace, shots: ShotStore, mask: Callable[[str], UInt8Array | None]) -> list[AttentionItem]:

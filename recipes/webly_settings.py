@@ -44,8 +44,10 @@ def check_webly(cfg: DictConfig) -> None:
             raise DataError(f"{key}={value}: expected at least {least}.")
     if not 0 <= cfg.relevance.threshold <= 1:
         raise DataError(f"relevance.threshold={cfg.relevance.threshold}: expected a probability in [0, 1].")
-    if not 0 <= cfg.adapt.certainty <= 1:
-        raise DataError(f"adapt.certainty={cfg.adapt.certainty}: expected a score in [0, 1].")
+    if not 0 < cfg.adapt.foreground < 1:
+        raise DataError(f"adapt.foreground={cfg.adapt.foreground}: expected a probability between 0 and 1.")
+    if not 0 <= cfg.adapt.margin < 1:
+        raise DataError(f"adapt.margin={cfg.adapt.margin}: expected a difference of probabilities in [0, 1).")
     if not 0 <= cfg.relevance.least_area < 1:
         raise DataError(f"relevance.least_area={cfg.relevance.least_area}: expected a share of the frame in [0, 1).")
     if not cfg.attention.scales or min(cfg.attention.scales) <= 0:

@@ -133,6 +133,8 @@ def test_videos_are_retrieved_from_a_catalogue(stills: Path, tmp_path: Path) -> 
         (["adapt.train=encoder"], "adapt.train=encoder: expected decoder or all"),
         (["relevance.threshold=1.5"], r"relevance.threshold=1.5: expected a probability"),
         (["attention.scales=[]"], r"attention.scales=\[\]: expected positive factors"),
+        (["adapt.foreground=0.0"], "adapt.foreground=0.0: expected a probability between 0 and 1"),
+        (["adapt.margin=1.5"], "adapt.margin=1.5: expected a difference of probabilities"),
         (["compare=[colour]"], "compare: unknown 'colour'"),
         (["compare_videos=0"], "compare_videos=0: expected null or at least 1"),
         (["graph.lambda_a=-1.0"], "lambda_a must be finite"),
