@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
+from pseudolabel.supervoxel_settings import SupervoxelSettings
 from pseudolabel.supervoxel_voxels import UNKNOWN, Merged, find_root, join, number_roots
 from pseudolabel.types import FloatArray, Int32Array, UInt8Array
 
@@ -33,20 +33,29 @@ class RegionGraph:
     second: Int32Array
 
 
-def region_graph(labels: Int32Array, count: int, lab: UInt8Array, motion: Int32Array, *, bins: int) -> RegionGraph:
+def region_graph(
+    labels: Int32Array,
+    count: int,
+    colours: FloatArray,
+    lab: UInt8Array,
+    motion: Int32Array,
+    *,
+    settings: SupervoxelSettings,
+) -> RegionGraph:
     """Return the graph of level 0. Regions are neighbours that share a pixel side, or a link in time.
 
     Args:
         labels: int32 (T, H, W), 0..N-1.
         count: N.
+        colours: float32 (T, H, W, 3), RGB in 0..255, smoothed.
         lab: uint8 (T, H, W, 3), Lab, each channel over 0..255.
         motion: int32 (T, H, W, 2), (rows, columns) from a pixel to its place in the frame before.
-        bins: of each channel's histogram.
+        settings: see there.
     """
-    first, second = _touching(labels, motion)
+    first, second = _touching(labels, motion, colours, settings.max_link**2)
     return RegionGraph(
         np.bincount(labels.ravel(), minlength=count).astype(np.int32),
-        _histograms(labels.ravel(), count, lab.reshape(-1, 3), bins),
+        _histograms(labels.ravel(), count, lab.reshape(-1, 3), _bin_of(settings), settings.histogram_bins),
         *_distinct(first, second, count),
     )
 
@@ -83,8 +92,17 @@ def contract(graph: RegionGraph, labels: Int32Array, count: int) -> RegionGraph:
     )
 
 
+def _bin_of(settings: SupervoxelSettings) -> Int32Array:
+    """Return the bin of each value of L, a and b, int32 (3, 256); 8-bit a and b have their zero at 128."""
+    bins, reach, value = settings.histogram_bins, settings.histogram_reach, np.arange(256)
+    chroma = np.clip(np.floor((value - 128 + reach) * bins / (2 * reach)), 0, bins - 1)
+    return np.stack([value * bins // 256, chroma, chroma]).astype(np.int32)
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _touching(labels: Int32Array, motion: Int32Array) -> tuple[Int32Array, Int32Array]:
+def _touching(
+    labels: Int32Array, motion: Int32Array, colours: FloatArray, most: float
+) -> tuple[Int32Array, Int32Array]:
     """Return the two labels wherever they differ across a pixel side or a link in time, many of them repeatedly."""
     frames, height, width = labels.shape
     first, second = np.empty(0, np.int32), np.empty(0, np.int32)
@@ -104,6 +122,12 @@ def _touching(labels: Int32Array, motion: Int32Array) -> tuple[Int32Array, Int32
                             s, j, i = t - 1, y + motion[t, y, x, 0], x + motion[t, y, x, 1]
                         if s < 0 or not (0 <= j < height and 0 <= i < width) or labels[s, j, i] == own:
                             continue
+                        if way == 2:
+                            red = colours[t, y, x, 0] - colours[s, j, i, 0]
+                            green = colours[t, y, x, 1] - colours[s, j, i, 1]
+                            blue = colours[t, y, x, 2] - colours[s, j, i, 2]
+                            if red * red + green * green + blue * blue > most:
+                                continue
                         if turn == 1:
                             first[found], second[found] = own, labels[s, j, i]
                         found += 1
@@ -138,11 +162,11 @@ def _distinct(first: Int32Array, second: Int32Array, count: int) -> tuple[Int32A
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _histograms(labels: Int32Array, count: int, lab: UInt8Array, bins: int) -> FloatArray:
+def _histograms(labels: Int32Array, count: int, lab: UInt8Array, bin_of: Int32Array, bins: int) -> FloatArray:
     counts = np.zeros((count, 3 * bins), np.float32)
     for voxel in range(len(labels)):
         for channel in range(3):
-            counts[labels[voxel], channel * bins + lab[voxel, channel] * bins // 256] += 1
+            counts[labels[voxel], channel * bins + bin_of[channel, lab[voxel, channel]]] += 1
     return counts
 
 

@@ -24,6 +24,10 @@ class SupervoxelSettings:
         c_reg_growth: c_reg of a level over that of the level below, >= 1.
         min_size_growth: min_size of a level over that of the level below, >= 1.
         histogram_bins: per channel of the Lab histograms, 2..256.
+        histogram_reach: a and b are binned in [-reach, reach], what is beyond counts as the outermost bin; in 1..128.
+            Few colours are farther from grey, and with 128 most frames fill three or four bins.
+        max_link: ours: pixels of two frames are neighbours only if their colours differ by at most so many grey levels,
+            >= 0; infinity = always, as the authors do, but then many supervoxels go on over a cut.
         follow_motion: link a pixel to the frame before along optical flow (Grundmann et al., section 2.3; LIBSVX links
             the same place).
         flow_settings: how flow is computed.
@@ -43,6 +47,8 @@ class SupervoxelSettings:
     c_reg_growth: float = 1.4
     min_size_growth: float = 1.2
     histogram_bins: int = 20
+    histogram_reach: float = 64.0
+    max_link: float = 20.0
     follow_motion: bool = True
     flow_settings: FlowSettings = field(default_factory=lambda: FlowSettings(preset="ultrafast"))
     window: int = 10
@@ -58,6 +64,8 @@ class SupervoxelSettings:
             ("c_reg_growth", 1, float("inf")),
             ("min_size_growth", 1, float("inf")),
             ("histogram_bins", 2, 256),
+            ("histogram_reach", 1, 128),
+            ("max_link", 0, float("inf")),
             ("window", 1, float("inf")),
             ("overlap", 1, self.window),
         ):

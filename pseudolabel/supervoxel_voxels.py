@@ -42,7 +42,14 @@ class Merged(NamedTuple):
 
 
 def merge_voxels(
-    colours: FloatArray, motion: Int32Array, known: Int32Array, internal: FloatArray, *, c: float, min_size: int
+    colours: FloatArray,
+    motion: Int32Array,
+    known: Int32Array,
+    internal: FloatArray,
+    *,
+    c: float,
+    min_size: int,
+    max_link: float,
 ) -> Merged:
     """Merge the voxels of a window.
 
@@ -57,13 +64,14 @@ def merge_voxels(
         internal: float32 (F,), their Int(C).
         c: see the settings.
         min_size: see the settings.
+        max_link: see the settings.
 
     Returns:
         labels (T * H * W,) and what is within.
     """
     frames, height, width = colours.shape[:3]
     back = motion[..., 0] * width + motion[..., 1] - height * width
-    bins, counts = _weigh(colours.reshape(-1, 3), motion, len(known))
+    bins, counts = _weigh(colours.reshape(-1, 3), motion, len(known), int(min(max_link * _PER_LEVEL, _MOST)))
     ends = np.cumsum(counts)
     order = _sort(bins, ends - counts)
     del bins
@@ -72,8 +80,13 @@ def merge_voxels(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _weigh(colours: FloatArray, motion: Int32Array, known: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
-    """Return the rounded weight of every edge and how many have each; edges between known voxels are left out."""
+def _weigh(
+    colours: FloatArray, motion: Int32Array, known: int, most: int
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
+    """Return the rounded weight of every edge and how many have each.
+
+    Edges between known voxels are left out, and so are edges in time that weigh more than ``most``.
+    """
     frames, height, width = motion.shape[:3]
     bins = np.full(frames * height * width * STEPS, _NONE, np.uint16)
     counts = np.zeros(_MOST, np.int64)
@@ -96,8 +109,9 @@ def _weigh(colours: FloatArray, motion: Int32Array, known: int) -> tuple[npt.NDA
                         green = colours[voxel, 1] - colours[other, 1]
                         blue = colours[voxel, 2] - colours[other, 2]
                         rounded = int(np.sqrt(red * red + green * green + blue * blue) * _PER_LEVEL + np.float32(0.5))
-                        bins[edge] = rounded
-                        counts[rounded] += 1
+                        if step < _WITHIN or rounded <= most:
+                            bins[edge] = rounded
+                            counts[rounded] += 1
                     edge += 1
                 voxel += 1
     return bins, counts

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from pseudolabel.flow import flow_with
+from pseudolabel.graphs import Int64Array
 from pseudolabel.supervoxel_regions import contract, merge_regions, region_graph
 from pseudolabel.supervoxel_settings import SupervoxelSettings
 from pseudolabel.supervoxel_voxels import UNKNOWN, Merged, merge_voxels
@@ -115,7 +116,7 @@ def _checked(frames: Iterable[UInt8Array]) -> Iterator[UInt8Array]:
 
 
 def _segment(
-    run: list[UInt8Array], past: _Past | None, made: np.ndarray, settings: SupervoxelSettings
+    run: list[UInt8Array], past: _Past | None, made: Int64Array, settings: SupervoxelSettings
 ) -> tuple[Window, _Past]:
     """Segment the frames ``run`` after ``past``; ``made`` counts the supervoxels of each level and is raised."""
     frames = [*past.frames, *run] if past else run
@@ -126,12 +127,13 @@ def _segment(
         known, levels = np.zeros((0, *run[0].shape[:2]), np.int32), (none,) * len(made)
     else:
         known, levels = past.labels, past.levels
-    merged = merge_voxels(
-        _smoothed(frames, settings.sigma), motion, known, levels[0].internal, c=settings.c, min_size=settings.min_size
-    )
+    colours = _smoothed(frames, settings.sigma)
+    sizes = {"c": settings.c, "min_size": settings.min_size, "max_link": settings.max_link}
+    merged = merge_voxels(colours, motion, known, levels[0].internal, **sizes)  # type: ignore[arg-type]
     labels = merged.labels.reshape(motion.shape[:3])
-    lab = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2LAB) for frame in frames])
-    graph = region_graph(labels, len(merged.internal), lab, motion, bins=settings.histogram_bins)
+    lab = np.stack([np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2LAB), np.uint8) for frame in frames])
+    graph = region_graph(labels, len(merged.internal), colours, lab, motion, settings=settings)
+    del colours, lab
     done: list[Level] = []
     for level, old in enumerate(levels[:-1]):
         group = np.full(len(merged.internal), UNKNOWN, np.int32)
@@ -150,7 +152,7 @@ def _segment(
     return window, _remember(window, frames, labels, settings.overlap)
 
 
-def _level(merged: Merged, parents: Int32Array, old: Level, made: np.ndarray, level: int) -> Level:
+def _level(merged: Merged, parents: Int32Array, old: Level, made: Int64Array, level: int) -> Level:
     new = len(merged.internal) - len(old.ids)
     ids = np.concatenate([old.ids, np.arange(made[level], made[level] + new)]).astype(np.int32)
     made[level] += new

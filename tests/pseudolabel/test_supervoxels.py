@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from pseudolabel.supervoxel_regions import RegionGraph, contract, merge_regions
+from pseudolabel.supervoxel_shots import find_shots_and_key_frames
+from pseudolabel.supervoxel_voxels import merge_voxels
+from pseudolabel.supervoxels import (
+    SupervoxelSettings,
+    segment_hierarchy,
+    segment_supervoxels,
+    stream_supervoxels,
+)
+from pseudolabel.types import DataError
+
+SMALL = SupervoxelSettings(min_size=20, window=4, overlap=1, levels=6)
+Edge = tuple[float, int, int]
+
+
+def scene(frames: int, *, seed: int = 0, size: tuple[int, int] = (32, 40)) -> np.ndarray:
+    """A red square that moves over smooth noise."""
+    rng = np.random.default_rng(seed)
+    ground = cv2.GaussianBlur(rng.uniform(0, 255, (*size, 3)).astype(np.float32), (0, 0), 3)
+    ground = (ground - ground.mean()) / ground.std() * 25 + rng.uniform(70, 180, 3)
+    clip = np.repeat(ground[None], frames, axis=0)
+    for t in range(frames):
+        clip[t, 10:22, 5 + t : 17 + t] = (230, 20, 30)
+    return np.clip(clip + rng.normal(0, 1.5, clip.shape), 0, 255).astype(np.uint8)
+
+
+def plain_merge(
+    edges: Sequence[Edge], sizes: Sequence[int], group: Sequence[int], internal: Sequence[float], c: float, least: float
+) -> list[set[int]]:
+    """Felzenszwalb and Huttenlocher with sets, edges given from light to heavy; ``group`` >= 0 is known."""
+    parts: list[set[int]] = [{i for i, own in enumerate(group) if own == known} for known in range(len(internal))]
+    parts += [{i} for i, own in enumerate(group) if own < 0]
+    within = {id(part): internal[k] if k < len(internal) else 0.0 for k, part in enumerate(parts)}
+    known = {id(part) for part in parts[: len(internal)]}
+    of = {i: part for part in parts for i in part}
+    for turn in range(2):
+        for weight, i, j in edges:
+            a, b = of[i], of[j]
+            if a is b or (id(a) in known and id(b) in known):
+                continue
+            count = [sum(sizes[k] for k in part) for part in (a, b)]
+            if turn == 0:
+                join = all(weight <= within[id(p)] + c / n for p, n in zip((a, b), count, strict=True))
+            else:
+                join = min(count) < least
+            if join:
+                if id(b) in known:
+                    a, b = b, a
+                within[id(a)] = max(weight, within[id(a)], within[id(b)])
+                a |= b
+                of.update(dict.fromkeys(b, a))
+    return [set(part) for part in {id(part): part for part in of.values()}.values()]
+
+
+def as_sets(labels: np.ndarray) -> list[set[int]]:
+    return [set(np.flatnonzero(labels == label).tolist()) for label in range(labels.max() + 1)]
+
+
+def plain_edges(colours: np.ndarray, motion: np.ndarray, known: int, max_link: float) -> list[Edge]:
+    """All pairs of neighbouring voxels in the order in which they are merged."""
+    frames, height, width = colours.shape[:3]
+    steps = [(0, 0, 1), (0, 1, -1), (0, 1, 0), (0, 1, 1)]
+    steps += [(-1, dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    found = []
+    for t, y, x in np.ndindex(frames, height, width):
+        for back, dy, dx in steps:
+            move = motion[t, y, x] if back else (0, 0)
+            s, j, i = t + back, y + dy + move[0], x + dx + move[1]
+            if t < known or s < 0 or not (0 <= j < height and 0 <= i < width):
+                continue
+            weight = round(float(np.linalg.norm(colours[t, y, x] - colours[s, j, i])) * 16) / 16
+            if not back or weight <= max_link:
+                found.append((weight, (t * height + y) * width + x, (s * height + j) * width + i))
+    return sorted(found, key=lambda edge: edge[0])
+
+
+@pytest.mark.parametrize("known_frames", [0, 1])
+@pytest.mark.parametrize("max_link", [12.0, np.inf])
+def test_voxels_merge_as_by_hand(known_frames: int, max_link: float) -> None:
+    rng = np.random.default_rng(3)
+    colours = rng.integers(0, 9, (3, 5, 6, 3)).astype(np.float32) * 3
+    motion = rng.integers(-2, 3, (3, 5, 6, 2)).astype(np.int32)
+    known = (np.arange(30).reshape(1, 5, 6) // 10).astype(np.int32)[:known_frames]
+    internal = np.array([1, 4, 9], np.float32)[: 3 * known_frames]
+    found = merge_voxels(colours, motion, known, internal, c=12, min_size=4, max_link=max_link)
+    group = [*known.ravel().tolist(), *[-1] * (90 - known.size)]
+    edges = plain_edges(colours, motion, known_frames, max_link)
+    expected = plain_merge(edges, [1] * 90, group, internal.tolist(), 12, 4)
+    assert sorted(map(sorted, as_sets(found.labels))) == sorted(map(sorted, expected))
+    assert 5 < len(expected) < 40
+    np.testing.assert_array_equal(found.labels[: known.size], known.ravel())
+
+
+def random_graph(rng: np.random.Generator, regions: int = 14, bins: int = 4) -> RegionGraph:
+    first, second = np.triu_indices(regions, 1)
+    kept = rng.random(len(first)) < 0.3
+    histograms = rng.integers(0, 9, (regions, 3, bins)).astype(np.float32)
+    histograms[..., 0] += 40 - histograms.sum(axis=-1)
+    return RegionGraph(
+        np.full(regions, 40, np.int32),
+        histograms.reshape(regions, -1),
+        first[kept].astype(np.int32),
+        second[kept].astype(np.int32),
+    )
+
+
+@pytest.mark.parametrize("known", [0, 2])
+def test_regions_merge_as_by_hand(known: int) -> None:
+    graph = random_graph(np.random.default_rng(known))
+    p = graph.histograms.astype(float) / 40
+    total = p[graph.first] + p[graph.second]
+    parts = np.divide((p[graph.first] - p[graph.second]) ** 2, total, where=total > 0, out=np.zeros_like(total))
+    edges = sorted(zip(parts.sum(axis=1), graph.first.tolist(), graph.second.tolist(), strict=True))
+    group = np.full(14, -1, np.int32)
+    group[:4] = [0, 1, 1, 0] if known else -1
+    internal = np.array([0.1, 0.3], np.float32)[:known]
+    found = merge_regions(graph, group, internal, c_reg=12.0, min_size=50)
+    expected = plain_merge(edges, [40] * 14, group.tolist(), internal.tolist(), 12.0, 50)
+    assert sorted(map(sorted, as_sets(found.labels))) == sorted(map(sorted, expected))
+    assert 1 < len(expected) < 10
+
+
+def test_regions_above_hold_those_below() -> None:
+    graph = RegionGraph(
+        np.array([1, 2, 3, 4], np.int32),
+        np.eye(4, 6, dtype=np.float32),
+        np.array([0, 0, 1, 2], np.int32),
+        np.array([1, 2, 3, 3], np.int32),
+    )
+    above = contract(graph, np.array([0, 1, 0, 1], np.int32), 2)
+    assert above.sizes.tolist() == [4, 6]
+    assert above.histograms.tolist() == [[1, 0, 1, 0, 0, 0], [0, 1, 0, 1, 0, 0]]
+    assert (above.first.tolist(), above.second.tolist()) == ([0], [1])
+
+
+def test_levels_are_a_tree_and_the_object_keeps_its_id() -> None:
+    frames = scene(11)
+    tree = segment_hierarchy(frames, SMALL)
+    maps = [tree.project(level) for level in range(tree.levels + 1)]
+    assert tree.levels == 6 and maps[0].shape == frames.shape[:3] and maps[0].dtype == np.int32
+    for lower, upper in pairwise(maps):
+        pairs = np.unique(np.stack([lower.ravel(), upper.ravel()]), axis=1)
+        np.testing.assert_array_equal(pairs[0], np.arange(len(pairs[0])), "each lies in one, and there are no gaps")
+        assert len(np.unique(pairs[1])) == pairs[1].max() + 1 <= len(pairs[0])
+    assert maps[6].max() < maps[0].max()
+    ids = [np.bincount(maps[6][t, 12:20, 7 + t : 15 + t].ravel()).argmax() for t in range(11)]
+    assert len(set(ids)) == 1, "over three windows"
+    square = np.zeros((11, 32, 40), bool)
+    for t in range(11):
+        square[t, 10:22, 5 + t : 17 + t] = True
+    joint = ((maps[6] == ids[0]) & square).sum() / ((maps[6] == ids[0]) | square).sum()
+    assert joint > 0.9
+
+
+def test_one_level_and_the_stream_equal_the_tree() -> None:
+    frames = scene(9)
+    tree = segment_hierarchy(frames, SMALL)
+    for level in (0, 3, 6):
+        np.testing.assert_array_equal(segment_supervoxels(frames, level=level, settings=SMALL), tree.project(level))
+    streamed = list(stream_supervoxels(iter(frames), level=3, settings=SMALL))
+    np.testing.assert_array_equal(streamed, tree.project(3))
+
+
+def test_what_was_given_out_never_changes() -> None:
+    frames = scene(12)
+    for level in (0, 4):
+        whole = segment_supervoxels(frames, level=level, settings=SMALL)
+        np.testing.assert_array_equal(segment_supervoxels(frames[:8], level=level, settings=SMALL), whole[:8])
+
+
+def test_a_cut_is_found_and_windows_are_none() -> None:
+    frames = np.concatenate([scene(9), scene(7, seed=5)])
+    shots = find_shots_and_key_frames(stream_supervoxels(frames, level=2, settings=SMALL))
+    assert [(shot.start, shot.stop) for shot in shots] == [(0, 9), (9, 16)]
+
+
+def test_memory_does_not_grow_with_length() -> None:
+    def endless(count: int) -> Iterator[np.ndarray]:
+        clip = scene(8)
+        return (clip[t % 8] for t in range(count))
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        for _ in stream_supervoxels(endless(count), level=6, settings=SMALL):
+            pass
+        largest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return largest
+
+    peak(8)
+    assert peak(64) < 1.05 * peak(16) + 20_000
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (5, 6)])
+def test_tiny_frames(size: tuple[int, int]) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (5, *size, 3), dtype=np.uint8)
+    labels = segment_supervoxels(frames, level=2, settings=SMALL)
+    assert labels.shape == (5, *size)
+    np.testing.assert_array_equal(np.unique(labels), np.arange(labels.max() + 1))
+
+
+def test_one_frame_without_motion_and_smoothing() -> None:
+    settings = replace(SMALL, follow_motion=False, sigma=0.0)
+    frame = np.zeros((1, 16, 16, 3), np.uint8)
+    frame[:, :, 8:] = 200
+    labels = segment_supervoxels(frame, level=1, settings=settings)
+    np.testing.assert_array_equal(labels[0], np.repeat([[0] * 8 + [1] * 8], 16, axis=0))
+
+
+def test_bad_input_is_refused() -> None:
+    good = scene(3)
+    with pytest.raises(DataError, match="no frame"):
+        segment_supervoxels([])
+    with pytest.raises(DataError, match="frame 1 is 20x32, the first one 40x32"):
+        segment_supervoxels([good[0], good[1][:, :20]])
+    with pytest.raises(DataError, match="frame 0 must be uint8"):
+        segment_supervoxels(good.astype(np.float32))
+    with pytest.raises(DataError, match=r"0\.\.6, got 7"):
+        segment_supervoxels(good, level=7, settings=SMALL)
+    with pytest.raises(DataError, match="level must be"):
+        segment_hierarchy(good, SMALL).project(7)
+    with pytest.raises(DataError, match="overlap must be"):
+        SupervoxelSettings(window=2, overlap=3)
+    assert list(stream_supervoxels([])) == []
