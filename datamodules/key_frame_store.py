@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,18 +55,18 @@ class KeyFrameStore:
         """Return whether a video is finished."""
         return (self.folder / f"{video}.json").is_file()
 
-    def write(self, video: str, key_frames: KeyFrames, **counts: int) -> None:
+    def write(self, video: str, found: KeyFrames, **counts: int) -> None:
         """Write the key frames of a video and what was counted in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f".{video}.partial.npz"
         np.savez_compressed(
             partial,
-            indices=key_frames.indices,
-            shots=key_frames.shots,
-            supervoxels=key_frames.supervoxels,
+            indices=found.indices,
+            shots=found.shots,
+            supervoxels=found.supervoxels,
         )
         partial.replace(self.folder / f"{video}.npz")
-        note = {**counts, "indices": key_frames.indices.tolist(), "shots": key_frames.shots.tolist()}
+        note = {**counts, "indices": found.indices.tolist(), "shots": found.shots.tolist()}
         write_atomically(self.folder / f"{video}.json", json.dumps(note).encode())
 
     def read(self, video: str) -> KeyFrames:
@@ -80,11 +81,11 @@ class KeyFrameStore:
                 return KeyFrames(arrays["indices"], arrays["shots"], arrays["supervoxels"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"{path} cannot be read ({error}), expected the key frames of '{video}'. Delete {path.with_suffix('')}.* "
-                "and run again."
+                f"{path} cannot be read ({error}), expected the key frames of '{video}'. Delete "
+                f"{path.with_suffix('')}.* and run again."
             ) from error
 
-    def note(self, video: str) -> dict[str, int | list[int]]:
+    def note(self, video: str) -> dict[str, Any]:
         """Return the counts of a video, its ``indices`` and ``shots``, without reading its supervoxels.
 
         Raises:
@@ -104,7 +105,7 @@ class MapSpool:
     """Label maps of a video, compressed in a temporary file: any of them can be read back, and none is in memory."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._ends = [0]
         self._shape: tuple[int, ...] = ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class ImageLevelAnnotator:
     """
 
     start: Callable[[np.ndarray], Scores]
-    labeller: EmAdaptLabeller = EmAdaptLabeller()
+    labeller: EmAdaptLabeller = field(default_factory=EmAdaptLabeller)
 
     def __call__(self, clip: Clip, scores: Scores | None) -> Annotation:
         """Annotate a clip.

@@ -7,11 +7,10 @@ quality; the best of every shot, weighed by it, and frames without the class tra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -24,34 +23,23 @@ from datamodules.images import ImageSource
 from datamodules.key_frame_store import KeyFrameStore
 from datamodules.loaders import EpochDataModule
 from datamodules.target import TargetSource, tagged
-from datamodules.video import VideoReader
 from modules.checkpoints import read_checkpoint, save_weights, to_plain
 from modules.distributed import barrier, gather_lists, own_share, rank
 from modules.encoder2d import Encoder2D
 from modules.segmenter import Segmenter
 from pseudolabel.annotate import annotate
-from pseudolabel.sampling import sample_uniformly
-from pseudolabel.store import Index, PAStore
-from pseudolabel.target_annotators import TARGET, ImageLevelAnnotator, TaggedOnly
+from pseudolabel.store import PAStore
 from pseudolabel.types import Annotator, DataError
-from pseudolabel.video_context_annotator import VideoContextAnnotator
 from recipes.encoders import start_from_encoder, train_encoder2d
 from recipes.engine import build_trainer
 from recipes.extra_supervision import fit_with_extra
 from recipes.human_detectors import detector_of
-from recipes.human_scores import predictor_of, score_target
-from recipes.human_settings import (
-    check_human,
-    energy_settings,
-    proposal_settings,
-    supervoxel_settings,
-    word_settings,
-)
-from recipes.human_videos import ContextStore, find_key_frames, make_contexts, shots_by_frame
+from recipes.human_labels import annotator_of, key_frame_workspace, selector_of
+from recipes.human_scores import predictor_of, score_target, score_versions
+from recipes.human_settings import check_human, proposal_settings, supervoxel_settings, word_settings
+from recipes.human_videos import ContextStore, find_key_frames, make_contexts
 from recipes.images import open_images
-from recipes.key_frame_weights import KeyFrameSelector, surviving_frames
 from recipes.run_folder import RunFolder
-from recipes.scoring import score_version
 from recipes.true_pairs import true_frames
 from recipes.twin import fit_twin
 from recipes.workspace import Workspace, open_source
@@ -83,7 +71,7 @@ class Human:
         """Do all stages in order and return their results."""
         cfg = self.cfg
         results = {}
-        if "encoder2d" in (cfg.segmenter.init, "encoder2d" if cfg.detector.name == "cam" else None):
+        if cfg.segmenter.init == "encoder2d" or cfg.detector.name == "cam":
             results["encoder2d"] = self.run.stage("encoder2d", self.train_encoder)
         results["key_frames"] = self.run.stage("key_frames", self.find_key_frames)
         results["contexts"] = self.run.stage("contexts", self.make_contexts)
@@ -116,6 +104,7 @@ class Human:
             cut_share=options.cut_share,
             key_changes=options.changes,
             most=options.most,
+            split_at_cuts=options.split_at_cuts,
             workers=self.cfg.workers,
         )
         if rank() == 0:
@@ -210,27 +199,16 @@ class Human:
 
     def score(self, folder: Path) -> dict[str, Any]:
         """Every version's masks and every round's network, where true masks exist."""
-        reports = self.run.state["segmenter"]
-        shown = {record.name for record in tagged(list(self.workspace.by_name.values()))}
-        annotations = []
-        for version in self.store.versions():
-            index = [row for row in self.store.index(version) if row.video in shown]
-            rows = self.workspace.split_index(index, validation=False)
-            chosen = [row for row in rows if row.selected]
-            entry: dict[str, Any] = {"version": version, "frames": len(rows)}
-            entry["full"] = score_version(self.workspace, self.store, version, rows)
-            if version < len(reports["versions"]):
-                entry["selected"] = score_version(self.workspace, self.store, version, chosen)
-                entry["selected_share"] = round(len(chosen) / max(1, len(rows)), 4)
-            annotations.append(entry)
+        done = self.run.state
         models = [
             {"round": report["version"] + 1, **self._score(weights)}
-            for report, weights in zip(reports["versions"], reports["weights"], strict=True)
+            for report, weights in zip(done["segmenter"]["versions"], done["segmenter"]["weights"], strict=True)
         ]
-        if "extra" in self.run.state:
+        if "extra" in done:
             name = f"{models[-1]['round']} + {self.cfg.extra.supervision}"
             models.append({"round": name, **self._score("extra/best.ckpt")})
-        return {"annotations": annotations, "models": models}
+        rounds = len(done["segmenter"]["versions"])
+        return {"annotations": score_versions(self.workspace, self.store, rounds), "models": models}
 
     def train_twin(self, folder: Path) -> dict[str, Any]:
         """The supervised twin: the same network on the true masks of the same frames, for as many steps."""
@@ -262,20 +240,8 @@ class Human:
     @cached_property
     def workspace(self) -> Workspace:
         """The videos; the key frames stand for those that carry the tag."""
-        chosen: dict[str, Sequence[int]] = {}
-        lost = dict(self.run.state["key_frames"]["skipped"])
-        for record in self.source.records:
-            if record.split == "test":
-                chosen[record.name] = record.annotated[:1] or [0]
-            elif record.tags and record.name not in lost:
-                chosen[record.name] = self.key_frames.note(record.name)["indices"]  # type: ignore[assignment]
-            elif not record.tags and self.cfg.negative_frames:
-                count = len(VideoReader(record.path))
-                chosen[record.name] = sample_uniformly(count, self.cfg.negative_frames).tolist()
-        kept = [record for record in self.source.records if record.name in chosen]
-        self.source.records = kept
-        self.source.skipped.extend(pair for pair in lost.items() if pair not in self.source.skipped)
-        return Workspace(self.cfg, self.run.path, self.source, frames=chosen, least_classes=1)
+        lost = self.run.state["key_frames"]["skipped"]
+        return key_frame_workspace(self.cfg, self.run.path, self.source, self.key_frames, lost)
 
     @property
     def annotated(self) -> list[str]:
@@ -289,7 +255,7 @@ class Human:
             clips=self.workspace.clip,
             videos=self.annotated,
             annotator=self._annotator(),
-            selector=self._selector(),
+            selector=selector_of(self.cfg, self.workspace, self.annotated, self.store, self.key_frames, self.contexts),
             folder=folder,
             criterion=f"val/{options.criterion}",
             patience=options.patience,
@@ -301,33 +267,7 @@ class Human:
         )
 
     def _annotator(self) -> Annotator:
-        if self.cfg.labels != "context":
-            untrained = self._new_segmenter().to(self.device)
-            return TaggedOnly(ImageLevelAnnotator(untrained.predict_scores))
-        settings = energy_settings(self.cfg)
-        return TaggedOnly(VideoContextAnnotator(self.contexts.load, label=TARGET, settings=settings))
-
-    def _selector(self) -> Any:
-        if self.cfg.labels == "em":
-            return surviving_frames(self._training, least=self.cfg.selection.least_share)
-        if self.cfg.labels == "image_level":
-            return surviving_frames(self._training, least=0.0)
-        names = [name for name in self.annotated if self.workspace.by_name[name].tags]
-        undetected = {
-            name: {frame for frame, boxes in self.contexts.detections(name).items() if not len(boxes)}
-            for name in self.annotated
-        }
-        return KeyFrameSelector(
-            self._training,
-            self.store,
-            shots_by_frame(self.key_frames, names),
-            undetected,
-            self.cfg.selection,
-            self.cfg.seed,
-        )
-
-    def _training(self, index: Index) -> Index:
-        return self.workspace.split_index(index, validation=False)
+        return annotator_of(self.cfg, self.contexts, lambda: self._new_segmenter().to(self.device))
 
     def _encoder(self) -> Encoder2D:
         return Encoder2D.load(self.run.path / "encoder2d/best.ckpt").to(self.device)
@@ -350,17 +290,8 @@ class Human:
 
     def _score(self, weights: str) -> dict[str, Any]:
         segmenter = Segmenter.load(self.run.path / weights).to(self.device)
-        workspace = self.workspace
-        taught = {
-            name: [int(workspace.cache.indices(record)[p]) for p in workspace.positions(record, validation=False)]
-            for name, record in workspace.by_name.items()
-        }
         return score_target(
-            workspace,
-            predictor_of(segmenter, self.cfg.crf),
-            self._images(),
-            taught=taught,
-            most=self.cfg.score_frames,
+            self.workspace, predictor_of(segmenter, self.cfg.crf), self._images(), most=self.cfg.score_frames
         )
 
     def _pictured(self) -> Any:
@@ -379,5 +310,3 @@ def run(cfg: DictConfig, folder: RunFolder, loggers: list[Logger]) -> dict[str, 
     """Run the recipe and return the results of its stages."""
     OmegaConf.set_readonly(cfg, True)
     return Human(cfg, folder, loggers).stages()
-
-

@@ -79,7 +79,8 @@ def detector_of(
         options |= {"path": chosen.path, "missing": "empty"}
     elif chosen.name == "torchvision":
         label = cfg.target if chosen.label is None else chosen.label
-        options |= {"model": chosen.model, "weights": chosen.path, "label": label, "device": device}
+        options |= {"model": chosen.model, "weights": chosen.path, "label": label, "device": str(device)}
     elif chosen.name == "cam":
-        options |= {"encoder": encoder(), "target": cfg.target, "level": chosen.level, "scales": to_plain(chosen.scales)}
+        options |= {"encoder": encoder(), "label": cfg.target, "share": chosen.share}
+        options |= {"scales": tuple(to_plain(chosen.scales)), "flip": chosen.flip}
     return make_detector(chosen.name, **options)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from recipes.tables import percent, show
 
 DOMAINS = ("images_test", "images_val", "test", "held_back", "train")
-"""Where a model may be scored, the paper's own kind first: still images, videos that were held out, frames that were."""
+"""Where a model may be scored, the paper's own kind first: still images, then held-out videos, then held-out frames."""
 
 
 def describe(cfg: DictConfig, stages: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from modules.checkpoints import to_plain
 from modules.crf_predictor import CrfPredictor
 from modules.predictors import Predictor
 from modules.segmenter import Segmenter
-from recipes.scoring import score_images, score_segmenter
+from pseudolabel.store import PAStore
+from recipes.scoring import score_images, score_segmenter, score_version
 from recipes.workspace import Workspace
 
 
@@ -49,7 +50,6 @@ def score_target(
     predictor: Predictor,
     images: ImageSource | None,
     *,
-    taught: Mapping[str, Sequence[int]],
     most: int | None,
 ) -> dict[str, Any]:
     """Score a model where true masks exist; ``iou`` is the class's over all pixels, ``jaccard`` the mean J of videos.
@@ -58,7 +58,6 @@ def score_target(
         workspace: the data.
         predictor: the model.
         images: still images, some with true masks; or None.
-        taught: video -> frames that may have taught the network.
         most: frames of a video that are scored at most; None = all.
 
     Returns:
@@ -66,6 +65,10 @@ def score_target(
         taught), ``images_val`` and ``images_test``; each only where there are true masks.
     """
     shown = [record for record in workspace.train + workspace.val if record.tags]
+    taught = {
+        record.name: [int(workspace.cache.indices(record)[p]) for p in workspace.positions(record, validation=False)]
+        for record in shown
+    }
     parts = {
         "train": thinned(shown, most),
         "held_back": thinned(held_back(shown, taught), most),
@@ -73,13 +76,34 @@ def score_target(
     }
     found: dict[str, Any] = {}
     for name, records in parts.items():
-        if any(record.annotated for record in records):
-            scores = score_segmenter(workspace, predictor, records, radius=0)
-            if scores:
-                found[name] = scores
+        annotated = any(record.annotated for record in records)
+        if annotated and (scores := score_segmenter(workspace, predictor, records, radius=0)):
+            found[name] = scores
     for split in () if images is None else ("val", "test"):
-        if images is not None and images.select(split):
-            scores = score_images(workspace, predictor, images, split, max_side=workspace.cfg.data.max_side)
-            if scores:
-                found[f"images_{split}"] = scores
+        if images is None or not images.select(split):
+            continue
+        if of_images := score_images(workspace, predictor, images, split, max_side=workspace.cfg.data.max_side):
+            found[f"images_{split}"] = of_images
+    return found
+
+
+def score_versions(workspace: Workspace, store: PAStore, taught: int) -> list[dict[str, Any]]:
+    """Score the masks of every version on the key frames of training videos that carry the tag.
+
+    Args:
+        workspace: the data.
+        store: the versions.
+        taught: so many of them taught a network; of these the selected frames are scored as well.
+    """
+    shown = {name for name, record in workspace.by_name.items() if record.tags}
+    found = []
+    for version in store.versions():
+        rows = [row for row in workspace.split_index(store.index(version), validation=False) if row.video in shown]
+        entry: dict[str, Any] = {"version": version, "frames": len(rows)}
+        entry["full"] = score_version(workspace, store, version, rows)
+        if version < taught:
+            chosen = [row for row in rows if row.selected]
+            entry["selected"] = score_version(workspace, store, version, chosen)
+            entry["selected_share"] = round(len(chosen) / max(1, len(rows)), 4)
+        found.append(entry)
     return found

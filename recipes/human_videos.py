@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ from datamodules.transforms import fit_longest_side, resize
 from datamodules.video import VideoReader
 from modules.distributed import barrier, gather_lists, own_share, rank
 from pseudolabel.bags_of_words import BagOfWordsSettings
-from pseudolabel.detect import COLUMNS, Detector
+from pseudolabel.detect import Detector
 from pseudolabel.detect_boxes import Boxes
+from pseudolabel.detect_csv import COLUMNS
 from pseudolabel.palette import write_atomically
-from pseudolabel.proposals import Proposals, ProposalSettings, propose_regions, read_proposals
+from pseudolabel.proposal_files import read_proposals
+from pseudolabel.proposals import Proposals, ProposalSettings, propose_regions
+from pseudolabel.shots import Shot, detect_shots
 from pseudolabel.supervoxel_shots import find_shots_and_key_frames
 from pseudolabel.supervoxels import SupervoxelSettings, stream_supervoxels
-from pseudolabel.types import DataError, UInt8Array
+from pseudolabel.types import DataError, Int32Array, UInt8Array
 from pseudolabel.video_context import VideoContext, build_context
 from recipes.workspace import Workspace
 
@@ -46,6 +50,7 @@ def find_key_frames(
     cut_share: float,
     key_changes: int,
     most: int | None,
+    split_at_cuts: bool,
     workers: int,
 ) -> dict[str, Any]:
     """Segment videos into supervoxels, cut them into shots and store the key frames; finished videos are passed over.
@@ -59,6 +64,7 @@ def find_key_frames(
         cut_share: see :func:`pseudolabel.supervoxel_shots.find_shots_and_key_frames`.
         key_changes: see there.
         most: key frames per shot at most, evenly spread over the candidates; None = all of them, the paper.
+        split_at_cuts: no supervoxel reaches over a hard cut, which is looked for by colours first (ours).
         workers: processes per rank.
 
     Returns:
@@ -79,7 +85,8 @@ def find_key_frames(
     def _segment(record: VideoRecord) -> tuple[KeyFrames, dict[str, int]]:
         reader = VideoReader(record.path)
         size = fit_longest_side(reader.size, max_side)
-        maps = stream_supervoxels((resize(frame, size) for frame in reader), level=level, settings=supervoxels)
+        cuts = detect_shots(resize(frame, size) for frame in reader) if split_at_cuts else None
+        maps = _supervoxel_maps((resize(frame, size) for frame in reader), cuts, level=level, settings=supervoxels)
         with MapSpool() as spool:
             shots = find_shots_and_key_frames(spool.keep(maps), cut_share=cut_share, key_changes=key_changes)
             if not shots:
@@ -101,8 +108,24 @@ def find_key_frames(
     if not notes:
         first = f" First: {failed[0][0]}: {failed[0][1]}" if failed else ""
         raise DataError(f"None of {len(records)} videos of the target can be segmented.{first}")
-    total = {name: sum(int(note[name]) for note in notes) for name in ("frames", "num_shots", "key_frames")}  # type: ignore[arg-type]
+    total = {name: sum(note[name] for note in notes) for name in ("frames", "num_shots", "key_frames")}
     return {"videos": len(notes), **total, "skipped": failed}
+
+
+def _supervoxel_maps(
+    frames: Iterator[UInt8Array], cuts: Sequence[Shot] | None, *, level: int, settings: SupervoxelSettings
+) -> Iterator[Int32Array]:
+    """Yield the supervoxels int32 (H, W) of every frame; each part of a video has numbers of its own."""
+    if cuts is None:
+        yield from stream_supervoxels(frames, level=level, settings=settings)
+        return
+    first = 0
+    for shot in cuts:
+        highest = first
+        for labels in stream_supervoxels(islice(frames, shot.stop - shot.start), level=level, settings=settings):
+            highest = max(highest, first + int(labels.max()) + 1)
+            yield labels + np.int32(first)
+        first = highest
 
 
 class ContextStore:
@@ -217,9 +240,9 @@ def make_contexts(
                     else _read_pool(proposals_dir, name, int(index), (frame.shape[0], frame.shape[1]))
                     for frame, index in zip(frames, indices, strict=True)
                 ]
-                build_context(
-                    frames, found.supervoxels, indices, found.shots, pools, boxes, settings=words
-                ).save(contexts.path(name))
+                build_context(frames, found.supervoxels, indices, found.shots, pools, boxes, settings=words).save(
+                    contexts.path(name)
+                )
             contexts.write_detections(name, indices.tolist(), boxes)
         except DataError as error:
             return name, str(error)
@@ -229,7 +252,7 @@ def make_contexts(
     failed = gather_lists([failure for failure in pool(work()) if failure is not None])
     barrier()
     written = [name for name in workspace.annotated if contexts.is_written(name)]
-    counts = {"videos": len(written), "frames": 0, "frames_with_boxes": 0, "boxes": 0, "skipped": failed}
+    counts = {"videos": len(written), "frames": 0, "frames_with_boxes": 0, "boxes": 0}
     found_in = 0
     for name in written:
         boxes = contexts.detections(name).values()
@@ -251,7 +274,7 @@ def make_contexts(
         if counts["videos_without_boxes"]:
             print(f"no detection in {counts['videos_without_boxes']} of {len(shown_videos)} videos of the target")
     barrier()
-    return counts
+    return {**counts, "skipped": failed}
 
 
 def _read_pool(folder: Path, video: str, frame: int, size: tuple[int, int]) -> Proposals:
@@ -267,6 +290,6 @@ def shots_by_frame(store: KeyFrameStore, videos: Sequence[str]) -> Mapping[str, 
     """Return video -> frame -> number of its shot."""
     found = {}
     for video in videos:
-        note: Any = store.note(video)
+        note = store.note(video)
         found[video] = dict(zip(note["indices"], note["shots"], strict=True))
     return found

@@ -38,9 +38,9 @@ from recipes.images import open_images, read_image
 from recipes.mcnn_pictures import ShotVersions, motion_labels, predicted_labels
 from recipes.mcnn_scores import score_model, score_motion
 from recipes.mcnn_settings import check_mcnn, colocalise_options, online_labels
-from recipes.true_pairs import true_frames, true_images
 from recipes.motion_shots import check_settings, find_motion_shots
 from recipes.run_folder import RunFolder
+from recipes.true_pairs import true_frames, true_images
 from recipes.twin import fit_twin
 from recipes.workspace import Workspace
 
