@@ -61,7 +61,13 @@ class HogDetector:
     """OpenCV's people detector: histograms of oriented gradients and a linear SVM (Dalal and Triggs, CVPR 2005).
 
     It is in OpenCV itself: nothing is loaded. It was trained on upright people of 96 pixels in windows of 64 x 128, so
-    small frames are enlarged. "Imperfect" it is: see ``threshold``.
+    small frames are enlarged. "Imperfect" it is.
+
+    Measured on the ten videos of DAVIS 2016 (train, 427x240) whose object is a person, often dancing or jumping, or with
+    a stroller or kite in the mask: at -1 some box has an IoU > 0.5 with the true one in 41 % of the frames (67 to 90 % in
+    hike, lucia, rollerblade and tennis), of 8.4 boxes per frame of which 6 % are right; at -0.5 in 25 % (3.3 boxes, 9 %
+    right); at 0 in 19 % (1.3 boxes, 17 % right). Videos of animals and vehicles have 4.8 boxes per frame at -1. It takes
+    31 ms of one core per frame; with ``scale=1.05`` 54 ms, for 46 % at -1.
 
     Args:
         threshold: boxes of a higher margin are kept; the paper's is -1.
@@ -92,8 +98,6 @@ class HogDetector:
             )
         self.threshold, self.least_height, self.scale, self.stride = threshold, least_height, scale, stride
         self.most_overlap, self.most = most_overlap, most
-        self._hog = cv2.HOGDescriptor()
-        self._hog.setSVMDetector(np.array(cv2.HOGDescriptor.getDefaultPeopleDetector(), np.float32))
 
     def __call__(self, frames: UInt8Array, *, video: str, indices: npt.NDArray[np.int64]) -> list[Boxes]:
         """See :class:`Detector`."""
@@ -109,7 +113,9 @@ class HogDetector:
         picture = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
         if enlarged > 1:
             picture = cv2.resize(picture, shown, interpolation=cv2.INTER_LINEAR)
-        windows, margins = self._hog.detectMultiScale(
+        hog = cv2.HOGDescriptor()  # here: it cannot be sent to another process
+        hog.setSVMDetector(np.array(cv2.HOGDescriptor.getDefaultPeopleDetector(), np.float32))
+        windows, margins = hog.detectMultiScale(
             picture,
             hitThreshold=self.threshold,
             winStride=(self.stride, self.stride),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ def test_people_are_found_in_small_frames_too(size: tuple[int, int], tall: int) 
     height, width = size
     centre, top = width // 3, (height - tall) // 2
     frame = draw_person(height, width, centre=centre, top=top, tall=tall)
-    detector: Detector = HogDetector(0.0)
+    detector: Detector = pickle.loads(pickle.dumps(HogDetector(0.0)))  # as a worker gets it
     found = detector(np.stack([frame, np.full_like(frame, 200)]), video="walk", indices=np.array([3, 9]))
     truth = np.array([[centre - tall / 8, top, centre + tall / 8, top + tall]], np.float32)
     assert len(found[0]) >= 1, "nobody found"
