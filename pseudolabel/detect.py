@@ -63,11 +63,11 @@ class HogDetector:
     It is in OpenCV itself: nothing is loaded. It was trained on upright people of 96 pixels in windows of 64 x 128, so
     small frames are enlarged. "Imperfect" it is.
 
-    Measured on the ten videos of DAVIS 2016 (train, 427x240) whose object is a person, often dancing or jumping, or with
-    a stroller or kite in the mask: at -1 some box has an IoU > 0.5 with the true one in 41 % of the frames (67 to 90 % in
-    hike, lucia, rollerblade and tennis), of 8.4 boxes per frame of which 6 % are right; at -0.5 in 25 % (3.3 boxes, 9 %
-    right); at 0 in 19 % (1.3 boxes, 17 % right). Videos of animals and vehicles have 4.8 boxes per frame at -1. It takes
-    31 ms of one core per frame; with ``scale=1.05`` 54 ms, for 46 % at -1.
+    Measured on the ten videos of DAVIS 2016 (train, 427x240) whose object is a person, often dancing or jumping, or
+    with a stroller or kite in the mask: at -1 some box has an IoU > 0.5 with the true one in 41 % of the frames (67 to
+    90 % in hike, lucia, rollerblade and tennis), of 8.4 boxes per frame of which 6 % are right; at -0.5 in 25 % (3.3
+    boxes, 9 % right); at 0 in 19 % (1.3 boxes, 17 % right). Videos of animals and vehicles have 4.8 boxes per frame at
+    -1. It takes 31 ms of one core per frame; with ``scale=1.05`` 54 ms, for 46 % at -1.
 
     Args:
         threshold: boxes of a higher margin are kept; the paper's is -1.
