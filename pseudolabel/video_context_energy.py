@@ -35,6 +35,7 @@ class VideoContextSettings:
         higher: factor on the higher-order term, >= 0; 0 = off (Eq. 7; the paper's is 1).
         q: truncation Q as share of a supervoxel's nodes, in (0, 0.5]; above, the cut would not be exact.
         epsilon: P is kept in [epsilon, 1 - epsilon] before the logarithm, in (0, 0.5) (ours).
+        fill: weight in Eq. 3 of the share of its tight box that a proposal fills, >= 0 (ours; 0 is the paper).
 
     Raises:
         DataError: a value is out of its range.
@@ -46,9 +47,10 @@ class VideoContextSettings:
     higher: float = 1.0
     q: float = 0.1
     epsilon: float = 0.01
+    fill: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("lambda_r", "lambda_e", "pairwise", "higher"):
+        for name in ("lambda_r", "lambda_e", "pairwise", "higher", "fill"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise DataError(f"Video context: {name} must be finite and >= 0, got {getattr(self, name)}.")
         if not 0 < self.lambda_r + self.lambda_e <= 1 + 1e-9:
@@ -89,17 +91,18 @@ class ShotEnergy:
         return minimize_binary(self.unary, self.edges, self.weights, cliques=self.cliques).labels.astype(bool)
 
 
-def proposal_masks(context: VideoContext, confidence: FloatArray | None) -> BoolArray:
+def proposal_masks(context: VideoContext, confidence: FloatArray | None, *, fill: float = 0.0) -> BoolArray:
     """Return R_k of every key frame, bool (K, H, W): the union of its boxes' best proposals (Eq. 3).
 
     Args:
         context: of the video.
         confidence: float32 (K, H, W), the network's confidence in the object; None = there is no network yet.
+        fill: see :func:`pseudolabel.matching.best_proposals`.
     """
     masks = np.zeros(context.nodes.shape, bool)
     for k, (boxes, pool) in enumerate(zip(context.boxes, context.proposals, strict=True)):
         if len(boxes.scores):
-            masks[k] = match_proposals(boxes, pool, None if confidence is None else confidence[k])
+            masks[k] = match_proposals(boxes, pool, None if confidence is None else confidence[k], fill=fill)
     return masks
 
 
@@ -217,7 +220,9 @@ def infer_masks(
     """
     settings = settings or VideoContextSettings()
     confidence = _confidence(context, scores, label)
-    probability = node_probability(context, proposal_masks(context, confidence), confidence, settings)
+    probability = node_probability(
+        context, proposal_masks(context, confidence, fill=settings.fill), confidence, settings
+    )
     chosen = np.zeros(context.num_nodes, bool)
     for energy in shot_energies(context, probability, settings):
         chosen[energy.nodes] = energy.minimum()

@@ -41,12 +41,14 @@ def boxes_of_mask(mask: UInt8Array) -> FloatArray:
     return np.array(corners, np.float32).reshape(-1, 4)
 
 
-def mask_from_boxes(image: UInt8Array, boxes: FloatArray, proposals: ProposalSettings) -> UInt8Array:
+def mask_from_boxes(
+    image: UInt8Array, boxes: FloatArray, proposals: ProposalSettings, *, fill: float = 0.0
+) -> UInt8Array:
     """Return the union of the proposals with the largest overlaps, uint8 (H, W), for boxes (N, 4) of an image."""
     if not len(boxes):
         return np.zeros(image.shape[:2], np.uint8)
     pool = propose_regions(image, proposals)
-    return match_proposals(Boxes(boxes, np.ones(len(boxes), np.float32)), pool, None).astype(np.uint8)
+    return match_proposals(Boxes(boxes, np.ones(len(boxes), np.float32)), pool, None, fill=fill).astype(np.uint8)
 
 
 def fit_with_extra(
@@ -83,7 +85,9 @@ def fit_with_extra(
         raise DataError(f"extra.supervision: no image of split 'train' in {images.root} has a mask. Add masks/.")
     if cfg.extra.supervision == "boxes":
         waiting = track(true, description="boxes to masks", disable=len(true) < 8, transient=True)
-        taught: Sequence[Callable[[], Pair]] = [_given(_from_boxes(load(), proposals)) for load in waiting]
+        taught: Sequence[Callable[[], Pair]] = [
+            _given(_from_boxes(load(), proposals, fill=cfg.energy.fill)) for load in waiting
+        ]
     else:
         taught = true
 
@@ -105,9 +109,9 @@ def fit_with_extra(
     return {**found, "supervision": cfg.extra.supervision, "images": len(taught)}
 
 
-def _from_boxes(pair: Pair, proposals: ProposalSettings) -> Pair:
+def _from_boxes(pair: Pair, proposals: ProposalSettings, *, fill: float) -> Pair:
     image, mask = pair
-    found = mask_from_boxes(image, boxes_of_mask(mask), proposals)
+    found = mask_from_boxes(image, boxes_of_mask(mask), proposals, fill=fill)
     return image, np.where(mask == VOID, np.uint8(VOID), found)
 
 
