@@ -283,7 +283,7 @@ class Rounds(pl.Callback):
         pl_module.load_state_dict(read_checkpoint(path)["state_dict"])
 
     def _save_last(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.folder / "last.ckpt")
+        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)  # with the optimiser, to go on
 
     def _value(self, trainer: pl.Trainer, name: str) -> float:
         if name not in trainer.callback_metrics:
