@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pseudolabel.energy import minimize_binary
 from pseudolabel.graphs import Cliques, Float64Array, robust_cliques
-from pseudolabel.matching import match_proposals
+from pseudolabel.matching import Confidence, match_proposals
 from pseudolabel.types import VOID, Annotation, BoolArray, DataError, FloatArray, Int32Array, Scores
 from pseudolabel.video_context import VideoContext
 
@@ -36,6 +36,8 @@ class VideoContextSettings:
         q: truncation Q as share of a supervoxel's nodes, in (0, 0.5]; above, the cut would not be exact.
         epsilon: P is kept in [epsilon, 1 - epsilon] before the logarithm, in (0, 0.5) (ours).
         fill: weight in Eq. 3 of the share of its tight box that a proposal fills, >= 0 (ours; 0 is the paper).
+        confidence: what Eq. 3 adds of the scores, ``"mean"`` (the paper) or ``"overlap"`` (ours); see
+            :func:`pseudolabel.matching.best_proposals`.
 
     Raises:
         DataError: a value is out of its range.
@@ -48,6 +50,7 @@ class VideoContextSettings:
     q: float = 0.1
     epsilon: float = 0.01
     fill: float = 0.0
+    confidence: Confidence = "mean"
 
     def __post_init__(self) -> None:
         for name in ("lambda_r", "lambda_e", "pairwise", "higher", "fill"):
@@ -58,6 +61,8 @@ class VideoContextSettings:
                 "Video context: lambda_r + lambda_e must be in (0, 1], else P is no probability, got "
                 f"{self.lambda_r} + {self.lambda_e}."
             )
+        if self.confidence not in ("mean", "overlap"):
+            raise DataError(f"Video context: confidence must be 'mean' or 'overlap', got '{self.confidence}'.")
         if not 0 < self.q <= 0.5:
             raise DataError(f"Video context: q must be in (0, 0.5], got {self.q}: above it the cut is not exact.")
         if not 0 < self.epsilon < 0.5:
@@ -91,18 +96,22 @@ class ShotEnergy:
         return minimize_binary(self.unary, self.edges, self.weights, cliques=self.cliques).labels.astype(bool)
 
 
-def proposal_masks(context: VideoContext, confidence: FloatArray | None, *, fill: float = 0.0) -> BoolArray:
-    """Return R_k of every key frame, bool (K, H, W): the union of its boxes' best proposals (Eq. 3).
+def proposal_masks(
+    context: VideoContext, confidence: FloatArray | None, settings: VideoContextSettings | None = None
+) -> BoolArray:
+    """Return R_k of every key frame, bool (K, H, W): the best proposals of its boxes (Eq. 3).
 
     Args:
         context: of the video.
         confidence: float32 (K, H, W), the network's confidence in the object; None = there is no network yet.
-        fill: see :func:`pseudolabel.matching.best_proposals`.
+        settings: ``fill`` and ``confidence``; the paper's when None.
     """
+    settings = settings or VideoContextSettings()
     masks = np.zeros(context.nodes.shape, bool)
     for k, (boxes, pool) in enumerate(zip(context.boxes, context.proposals, strict=True)):
         if len(boxes.scores):
-            masks[k] = match_proposals(boxes, pool, None if confidence is None else confidence[k], fill=fill)
+            scores = None if confidence is None else confidence[k]
+            masks[k] = match_proposals(boxes, pool, scores, fill=settings.fill, confidence=settings.confidence)
     return masks
 
 
@@ -220,9 +229,7 @@ def infer_masks(
     """
     settings = settings or VideoContextSettings()
     confidence = _confidence(context, scores, label)
-    probability = node_probability(
-        context, proposal_masks(context, confidence, fill=settings.fill), confidence, settings
-    )
+    probability = node_probability(context, proposal_masks(context, confidence, settings), confidence, settings)
     chosen = np.zeros(context.num_nodes, bool)
     for energy in shot_energies(context, probability, settings):
         chosen[energy.nodes] = energy.minimum()
