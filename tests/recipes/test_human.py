@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modules.predictors import load_predictor
+from predict import predict
+from pseudolabel.store import PAStore
+from pseudolabel.types import DataError
+from recipes.configuration import load_config
+from tests.recipes.human_toys import boxes_table, human_config
+from tests.recipes.moving import moving_folder, stills_folder
+from train import train
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = moving_folder(tmp_path_factory.mktemp("moving") / "data", videos=6)
+    boxes_table(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("human")
+    train(human_config(data, folder))
+    return folder
+
+
+def test_all_stages_end_with_tables_and_results(finished: Path) -> None:
+    run = finished / "runs/tiny"
+    results = json.loads((run / "results.json").read_text())
+    assert results["target"] == "red" and results["metric"] == "iou" and results["tested_on"] == "held_back"
+    assert [model["round"] for model in results["models"]] == [1, 2]
+    assert [version["version"] for version in results["versions"]] == [0, 1]
+    assert results["versions"][0]["pa_iou_full"] > 0.5, "the boxes are nearly the squares"
+    assert results["test"]["iou"] > 0.3 and results["share_of_twin"] > 0
+    assert results["key_frames"]["num_shots"] == 6 and results["detections"]["videos_without_boxes"] == 0
+    assert PAStore(run / "pa").versions() == [0, 1] and (run / "pictures/v1.png").exists()
+    assert all((run / f"tables/{name}.csv").exists() for name in ("videos", "masks", "table1"))
+
+
+def test_the_best_key_frames_and_the_empty_frames_train(finished: Path) -> None:
+    run = finished / "runs/tiny"
+    boxes = {(row["video"], row["frame"]) for row in csv.DictReader((run / "contexts/boxes.csv").open())}
+    rows = PAStore(run / "pa").index(0)
+    green = [row for row in rows if row.video in ("video0", "video2", "video4")]
+    assert green and all(row.area == 0 for row in green)
+    assert any(row.selected and row.weight == 1 for row in green)
+    taught = [row for row in rows if row.area > 0 and row.selected]
+    assert taught and all(row.weight == pytest.approx(row.quality, abs=1e-5) for row in taught)
+    assert not any(row.selected for row in green if (row.video, str(row.frame)) in boxes)
+
+
+def test_the_same_command_again_redoes_nothing(data: Path, finished: Path) -> None:
+    run = finished / "runs/tiny"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.suffix != ".csv"}
+    train(human_config(data, finished))
+    again = {path: path.stat().st_mtime_ns for path in before}
+    assert {path.name for path in before if again[path] != before[path]} <= {"results.json", "config.yaml"}
+
+
+def test_its_checkpoint_predicts_with_and_without_the_crf(data: Path, finished: Path, tmp_path: Path) -> None:
+    ckpt = finished / "runs/tiny/segmenter/best.ckpt"
+    assert load_predictor(ckpt).space.names == ("background", "red")
+    shares = []
+    for crf in ("false", "true"):
+        given = [f"ckpt={ckpt}", f"input={data}/video1", f"out={tmp_path}/{crf}", "overlay=false", f"crf={crf}"]
+        summary = predict(load_config("predict", given))
+        shares.append(summary["inputs"][0]["classes"]["red"]["pixel_share"])
+    assert all(0.02 < share < 0.6 for share in shares) and shares[0] != shares[1]
+
+
+def _continued(finished: Path, folder: Path, stages: tuple[str, ...], parts: tuple[str, ...]) -> Path:
+    run = folder / "runs/tiny"
+    for part in parts:
+        shutil.copytree(finished / "runs/tiny" / part, run / part)
+    state = json.loads((finished / "runs/tiny/state.json").read_text())
+    (run / "state.json").write_text(json.dumps({name: state[name] for name in stages}))
+    return run
+
+
+VIDEOS = ("key_frames", "contexts")
+
+
+@pytest.mark.parametrize("labels", ["image_level", "em"])
+def test_other_ways_of_using_videos(data: Path, finished: Path, tmp_path: Path, labels: str) -> None:
+    _continued(finished, tmp_path, VIDEOS, VIDEOS)
+    more = [f"labels={labels}", "selection.least_share=0.0", "twin=false", "rounds.max_epochs=2", "crf.enabled=false"]
+    results = train(human_config(data, tmp_path, more))
+    assert len(results["models"]) == 2
+    rows = [row for row in PAStore(tmp_path / "runs/tiny/pa").index(0) if row.video == "video1"]
+    assert all(row.area >= 0.15 for row in rows), "EM-Adapt promises the tag a fifth of every frame"
+
+
+def test_extra_supervision_joins_in_the_last_round(data: Path, finished: Path, tmp_path: Path) -> None:
+    stills = stills_folder(tmp_path / "stills", train=6, val=4)
+    whole = (*VIDEOS, "v0", "segmenter")
+    for kind in ("boxes", "masks"):
+        _continued(finished, tmp_path / kind, whole, (*VIDEOS, "pa", "segmenter"))
+        more = ["images=folder", f"images.root={stills}", f"extra.supervision={kind}", "extra.epochs=2", "twin=false"]
+        results = train(human_config(data, tmp_path / kind, more))
+        assert results["models"][-1]["round"] == f"2 + {kind}" and results["checkpoint"] == "extra/best.ckpt"
+        assert results["tested_on"] == "images_val" and results["test"]["iou"] >= 0
+
+
+def test_a_detector_that_finds_nothing_is_told(data: Path, finished: Path, tmp_path: Path) -> None:
+    _continued(finished, tmp_path, ("key_frames",), ("key_frames",))
+    with pytest.raises(DataError, match="found nothing in any of 3 videos of the target"):
+        train(human_config(data, tmp_path, ["detector.threshold=0.99"]))
+
+
+def test_a_broken_video_is_listed_and_the_others_go_on(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    (copy / "video1/00003.png").write_bytes(b"no image")
+    more = ["rounds.max_epochs=1", "rounds.max_versions=1", "twin=false", "crf.enabled=false"]
+    results = train(human_config(copy, tmp_path, more))
+    assert results["key_frames"]["num_shots"] == 4
+    assert "video1" in (tmp_path / "runs/tiny/skipped.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("target=blue", "target=blue: no video is tagged with it"),
+        ("detector.name=hgo", "detector.name=hgo; did you mean 'hog'"),
+        ("detector.path=missing.csv", "needs a table of boxes, got detector.path=missing.csv"),
+        ("selection.negatives=1.0", r"selection.negatives=1.0: expected a share in \[0, 1\)"),
+        ("supervoxels.level=21", "supervoxels.level=21: expected one of the levels 0..20"),
+        ("extra.supervision=masks", "extra.supervision=masks needs images with masks"),
+        ("energy.q=0.7", "q must be in"),
+        ("proposals.path=nowhere", "proposals.path=nowhere is no folder"),
+    ],
+)
+def test_wrong_settings_are_refused_before_any_work(data: Path, tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        train(human_config(data, tmp_path, [override]))
+    assert not (tmp_path / "runs/tiny/key_frames").exists()
+
+
+def test_proposals_may_come_from_files(data: Path, finished: Path, tmp_path: Path) -> None:
+    _continued(finished, tmp_path, ("key_frames",), ("key_frames",))
+    state = json.loads((finished / "runs/tiny/key_frames/video1.json").read_text())
+    for name in ("video1", "video3", "video5"):
+        frames = json.loads((finished / f"runs/tiny/key_frames/{name}.json").read_text())["indices"]
+        for frame in frames:
+            path = tmp_path / "pools" / name / f"{frame:05d}.npz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            half = np.zeros((2, 48, 64), bool)
+            half[0, :, :32], half[1, :, 32:] = True, True
+            np.savez(path, masks=half)
+    more = [f"proposals.path={tmp_path}/pools", "rounds.max_epochs=1", "rounds.max_versions=1", "twin=false"]
+    train(human_config(data, tmp_path, [*more, "crf.enabled=false", "energy.higher=0.0", "energy.pairwise=0.0"]))
+    areas = {row.area for row in PAStore(tmp_path / "runs/tiny/pa").index(0) if row.video == "video1"}
+    assert areas <= {0.0, *(a for a in areas if 0.2 < a <= 1.0)} and len(areas) >= 1 and state["num_shots"] == 2
