@@ -114,7 +114,10 @@ def train_image_encoder(
         workers=cfg.workers_per_loader,
         seed=cfg.seed,
     )
-    fitted = fit_encoder(cfg, folder.name, folder, module, loaders, max_epochs=options.epochs, loggers=loggers)
+    # Few images choose: many epochs have all tags right, and thresholds on scores want the surest of them.
+    fitted = fit_encoder(
+        cfg, folder.name, folder, module, loaders, max_epochs=options.epochs, loggers=loggers, latest=True
+    )
     return {**fitted, "images": len(taught), "negatives": len(taught) - len(shown), "classes": len(classes)}
 
 

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.plugins.layer_sync import LayerSync
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from timm.layers import convert_sync_batchnorm
-from torch import nn
+from torch import Tensor, nn
 
 from callbacks.dashboard import Dashboard
 from datamodules.loaders import EpochDataModule
@@ -120,6 +120,16 @@ def build_trainer(
         raise DataError(f"The trainer cannot be built: {error} Check the trainer.* settings.") from error
 
 
+class LatestCheckpoint(ModelCheckpoint):
+    """Keeps the best model so far; of equal scores, the later: it has been trained longer."""
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        """Whether this epoch's model is to be kept, by its score."""
+        best = self.best_model_score
+        equal = current is not None and best is not None and bool(current == best)
+        return super().check_monitor_top_k(trainer, current) or trainer.strategy.reduce_boolean_decision(equal)
+
+
 def fit_encoder(
     cfg: DictConfig,
     stage: str,
@@ -129,12 +139,14 @@ def fit_encoder(
     *,
     max_epochs: int,
     loggers: list[Logger],
+    latest: bool = False,
 ) -> dict[str, Any]:
     """Train a tag classifier, resuming from its last checkpoint; ``best.ckpt`` has the highest tag accuracy.
 
-    The tags are the supervision that is given; no mask is looked at.
+    The tags are the supervision that is given; no mask is looked at. Of equal accuracies the first epoch counts, or the
+    ``latest``.
     """
-    checkpoints = ModelCheckpoint(
+    checkpoints = (LatestCheckpoint if latest else ModelCheckpoint)(
         folder, filename="highest", monitor="val/acc", mode="max", enable_version_counter=False
     )
     callbacks: list[pl.Callback] = [checkpoints, keep_last(folder)]

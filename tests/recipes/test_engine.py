@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -8,9 +9,11 @@ import timm
 import torch
 from torch import nn
 
+from datamodules.loaders import EpochDataModule
+from modules.checkpoints import read_checkpoint
 from modules.nets.backbones import freeze_batch_norm
 from pseudolabel.types import DataError
-from recipes.engine import SyncedNorms, WholeFiles, build_trainer
+from recipes.engine import SyncedNorms, WholeFiles, build_trainer, fit_encoder
 from tests.recipes.tiny import synthetic_arguments, tiny_config
 
 
@@ -58,3 +61,33 @@ def test_what_the_trainer_does_not_know_is_a_clear_error(tmp_path: Path) -> None
     cfg = tiny_config(synthetic_arguments(tmp_path, "trainer.strategy=carrier-pigeon"))
     with pytest.raises(DataError, match=r"The trainer cannot be built: .*carrier-pigeon.*trainer\.\* settings"):
         build_trainer(cfg, "toy", tmp_path, max_epochs=1, callbacks=[], loggers=[])
+
+
+class _Ties(pl.LightningModule):
+    """Its one weight counts the epochs; its accuracy is the same from the second on."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.weight = nn.Parameter(torch.full((1,), start))
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        self.weight.data += 1
+        return 0.0 * self.weight.sum()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/acc", 0.5 if self.current_epoch == 0 or self.current_epoch == 3 else 1.0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+@pytest.mark.parametrize(("latest", "epochs"), [(False, 2.0), (True, 3.0)])
+def test_of_equal_accuracies_the_first_or_the_latest_counts(tmp_path: Path, latest: bool, epochs: float) -> None:
+    data = EpochDataModule(
+        lambda epoch: [{"x": torch.zeros(1)}], lambda epoch: [{"x": torch.zeros(1)}], batch_size=1, workers=0, seed=0
+    )
+    cfg = tiny_config(synthetic_arguments(tmp_path))
+    found = fit_encoder(cfg, "ties", tmp_path, _Ties(), data, max_epochs=4, loggers=[], latest=latest)
+    assert found == {"val_acc": 1.0, "epochs": 4}
+    assert read_checkpoint(tmp_path / "best.ckpt")["state_dict"]["weight"].item() == epochs
