@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pseudolabel.energy import minimize_binary
 from pseudolabel.graphs import Cliques, Float64Array, robust_cliques
 from pseudolabel.matching import Confidence, match_proposals
-from pseudolabel.types import VOID, Annotation, BoolArray, DataError, FloatArray, Int32Array, Scores
+from pseudolabel.types import VOID, Annotation, BoolArray, DataError, FloatArray, Int32Array, Scores, UInt8Array
 from pseudolabel.video_context import VideoContext
 
 _ROUNDING = 1e-3  # a softmax in half precision may leave [0, 1] by so much
@@ -38,6 +38,8 @@ class VideoContextSettings:
         fill: weight in Eq. 3 of the share of its tight box that a proposal fills, >= 0 (ours; 0 is the paper).
         confidence: what Eq. 3 adds of the scores, ``"mean"`` (the paper) or ``"overlap"`` (ours); see
             :func:`pseudolabel.matching.best_proposals`.
+        void_in_boxes: what a box holds beside the object becomes void in frames that have one (ours): the detector says
+            that it may well be object, and a network that is told otherwise finds less of it in every round.
 
     Raises:
         DataError: a value is out of its range.
@@ -51,6 +53,7 @@ class VideoContextSettings:
     epsilon: float = 0.01
     fill: float = 0.0
     confidence: Confidence = "mean"
+    void_in_boxes: bool = False
 
     def __post_init__(self) -> None:
         for name in ("lambda_r", "lambda_e", "pairwise", "higher", "fill"):
@@ -234,7 +237,18 @@ def infer_masks(
     for energy in shot_energies(context, probability, settings):
         chosen[energy.nodes] = energy.minimum()
     labels = np.where(chosen, np.uint8(label), np.uint8(0))[context.nodes]
+    if settings.void_in_boxes:
+        _leave_out_boxes(labels, context)
     return Annotation(labels, labelling_quality(context, chosen, probability))
+
+
+def _leave_out_boxes(labels: UInt8Array, context: VideoContext) -> None:
+    """Make void what lies in a box but is not object, in frames (K, H, W) that have an object."""
+    for one, boxes in zip(labels, context.boxes, strict=True):
+        if one.any():
+            for x0, y0, x1, y1 in np.clip(np.round(boxes.boxes), 0, None).astype(int):
+                part = one[y0:y1, x0:x1]
+                part[part == 0] = VOID
 
 
 def labelling_quality(context: VideoContext, chosen: BoolArray, probability: FloatArray) -> FloatArray:
