@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -87,8 +88,10 @@ def selector_of(
     if cfg.labels != "context":
         return surviving_frames(training, least=cfg.selection.least_share if cfg.labels == "em" else 0.0)
     shown = [name for name in videos if workspace.by_name[name].tags]
+    least = -math.inf if cfg.selection.negative_score is None else cfg.selection.negative_score
     undetected = {
-        name: {frame for frame, boxes in contexts.detections(name).items() if not len(boxes)} for name in videos
+        name: {frame for frame, boxes in contexts.detections(name).items() if not (boxes.scores > least).any()}
+        for name in videos
     }
     shots = shots_by_frame(key_frames, shown)
     return KeyFrameSelector(training, store, shots, undetected, cfg.selection, cfg.seed)
