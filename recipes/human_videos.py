@@ -34,6 +34,7 @@ from pseudolabel.supervoxel_shots import find_shots_and_key_frames
 from pseudolabel.supervoxels import SupervoxelSettings, stream_supervoxels
 from pseudolabel.types import DataError, Int32Array, UInt8Array
 from pseudolabel.video_context import VideoContext, build_context
+from recipes.quiet import unsaid
 from recipes.workspace import Workspace
 
 BOXES = "boxes.csv"
@@ -249,7 +250,8 @@ def make_contexts(
         return None
 
     pool = Parallel(n_jobs=workers, prefer="threads", return_as="generator_unordered", pre_dispatch="n_jobs + 1")
-    failed = gather_lists([failure for failure in pool(work()) if failure is not None])
+    with unsaid(Boxes.__module__):  # of every video without a box
+        failed = gather_lists([failure for failure in pool(work()) if failure is not None])
     barrier()
     written = [name for name in workspace.annotated if contexts.is_written(name)]
     counts = {"videos": len(written), "frames": 0, "frames_with_boxes": 0, "boxes": 0}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from pseudolabel.motion import stream_motion
 from pseudolabel.motion_settings import motion_settings
 from pseudolabel.shots import Shot, detect_shots, foreground_shares, prune_shots, sample_shot
 from pseudolabel.types import BoolArray, DataError, FloatArray
+from recipes.quiet import unsaid
 from recipes.run_folder import write_json
 
 Found = dict[str, Any]
@@ -91,21 +90,9 @@ def segment_video(
                 counts["kept"] += 1
             yield from (segment.labels > 0 for segment in segments)
 
-    with _still_shots_unsaid():
+    with unsaid(stream_motion.__module__):  # of every shot without motion
         masks.write(record.name, segment())
     return counts
-
-
-@contextmanager
-def _still_shots_unsaid() -> Iterator[None]:
-    """Keep the warning of every shot without motion off the console: the stage counts them."""
-    logger = logging.getLogger(stream_motion.__module__)
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _parts(shot: Shot, longest: int) -> Iterator[Shot]:

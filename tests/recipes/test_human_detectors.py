@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules.records import VideoRecord
+from pseudolabel.types import Tag
+from recipes.human_detectors import MotionDetector
+from tests.datamodules.fakes import write_frames
+from tests.recipes.moving import SIDE, draw_shot
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    frames, masks = draw_shot("red", frames=8, seed=3, size=(96, 128))
+    folder = tmp_path_factory.mktemp("moving") / "video"
+    write_frames(folder, frames)
+    return folder, masks
+
+
+def test_the_box_of_what_moves_stands_for_a_detection(video: tuple[Path, np.ndarray]) -> None:
+    folder, masks = video
+    records = {"video": VideoRecord("video", folder, (Tag("red"),), "train")}
+    detect = MotionDetector(records, max_side=None)
+    indices = np.array([3, 5])
+    found = detect(np.zeros((2, 96, 128, 3), np.uint8), video="video", indices=indices)
+    assert any(len(boxes) for boxes in found)
+    for boxes, index in zip(found, indices, strict=True):
+        for x0, y0, x1, y1 in boxes.boxes:
+            ys, xs = np.nonzero(masks[index])
+            assert abs((x0 + x1) / 2 - xs.mean()) < SIDE / 2 and abs((y0 + y1) / 2 - ys.mean()) < SIDE / 2
+
+
+def test_videos_without_the_tag_have_no_box(video: tuple[Path, np.ndarray]) -> None:
+    detect = MotionDetector({"video": VideoRecord("video", video[0], (), "train")}, max_side=None)
+    assert not len(detect(np.zeros((1, 96, 128, 3), np.uint8), video="video", indices=np.array([4]))[0])
