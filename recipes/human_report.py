@@ -12,6 +12,9 @@ from recipes.tables import percent, show
 DOMAINS = ("images_test", "images_val", "test", "held_back", "train")
 """Where a model may be scored, the paper's own kind first: still images, then held-out videos, then held-out frames."""
 
+DETECTED = ("videos", "frames", "frames_with_boxes", "boxes", "videos_without_boxes")
+"""What is counted of the detector's work."""
+
 
 def describe(cfg: DictConfig, stages: dict[str, Any]) -> dict[str, Any]:
     """Return the part of ``results.json`` that is the recipe's own, from the results of its stages."""
@@ -42,7 +45,7 @@ def describe(cfg: DictConfig, stages: dict[str, Any]) -> dict[str, Any]:
         "best_version": versions[-1]["version"],
         "models": models,
         "key_frames": {name: stages["key_frames"][name] for name in ("frames", "num_shots", "key_frames")},
-        "detections": {name: value for name, value in stages["contexts"].items() if name != "skipped"},
+        "detections": {name: stages["contexts"][name] for name in DETECTED},
         "test": test,
         "tested_on": where,
         "metric": "iou",

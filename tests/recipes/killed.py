@@ -1,4 +1,4 @@
-"""A training that is killed, as by a power cut: ``python -m tests.recipes.killed motion|stage_b [key=value …]``."""
+"""A training that is killed, as by a power cut: ``python -m tests.recipes.killed motion|stage_b|v1 [key=value …]``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.shot_store import ShotStore
+from pseudolabel.store import PAStore
 from recipes.configuration import load_config
 from recipes.engine import WholeFiles
 from train import train
@@ -40,10 +41,24 @@ def kill_in_stage(stage: str) -> None:
     WholeFiles.save_checkpoint = save_or_die  # type: ignore[method-assign]
 
 
+def kill_in_version(number: int) -> None:
+    """End the process when a version's masks are written, but not published."""
+    publish = PAStore.publish
+
+    def publish_or_die(self: PAStore, version: int) -> Path:
+        if version == number:
+            os._exit(KILLED)
+        return publish(self, version)
+
+    PAStore.publish = publish_or_die  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     where, *overrides = sys.argv[1:]
     if where == "motion":
         kill_in_motion()
+    elif where == "v1":
+        kill_in_version(1)
     else:
         kill_in_stage(where)
     train(load_config("train", overrides))
