@@ -70,7 +70,7 @@ def predict(cfg: DictConfig) -> dict[str, Any]:
         "checkpoint": str(cfg.ckpt),
         "classes": list(segmenter.space.names),
         "palette": legend(segmenter.space),
-        "settings": {key: cfg[key] for key in ("threshold", "align_radius")} | {"max_side": segmenter.max_side},
+        "settings": {key: cfg[key] for key in ("threshold", "align_radius", "crf")} | {"max_side": segmenter.max_side},
         "inputs": done,
         "skipped": [{"input": name, "reason": reason} for name, reason in skipped],
         "seconds": round(time.monotonic() - began, 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import zipfile
 import zlib
@@ -58,7 +59,7 @@ class KeyFrameStore:
     def write(self, video: str, found: KeyFrames, **counts: int) -> None:
         """Write the key frames of a video and what was counted in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{video}.partial.npz"
+        partial = self.folder / f".{video}.{os.getpid()}.npz"
         np.savez_compressed(
             partial,
             indices=found.indices,

@@ -62,12 +62,35 @@ def poly(optimizer: torch.optim.Optimizer, span: Callable[[], tuple[int, int]], 
     return LambdaLR(optimizer, factor)
 
 
-def step_down(optimizer: torch.optim.Optimizer, start: Callable[[], int], *, size: int, gamma: float) -> LambdaLR:
-    """Step schedule: the learning rate times ``gamma`` every ``size`` steps after ``start()`` (Tokmakov et al. 2016).
+_THIRDS = 3
+
+
+def step_down(
+    optimizer: torch.optim.Optimizer,
+    span: Callable[[], tuple[int, int]],
+    *,
+    size: int | None,
+    gamma: float,
+) -> LambdaLR:
+    """Step schedule: the learning rate times ``gamma`` every ``size`` steps after the start of a span.
+
+    Tokmakov et al. 2016 give the steps. Without a size it is a third of the span: Liang et al. 2017 drop the rate after
+    every 20 of 60 epochs.
+
+    Args:
+        optimizer: whose rates.
+        span: start and length in steps of the present schedule.
+        size: steps, or None.
+        gamma: factor of each drop.
 
     Raises:
         DataError: ``size`` is below one step.
     """
-    if size < 1:
+    if size is not None and size < 1:
         raise DataError(f"step_size must be >= 1 optimiser step, got {size}. DeepLab-LargeFOV uses 2000.")
-    return LambdaLR(optimizer, lambda step: step_decay(step - start(), size, gamma))
+
+    def factor(step: int) -> float:
+        start, steps = span()
+        return step_decay(step - start, max(1, -(-steps // _THIRDS)) if size is None else size, gamma)
+
+    return LambdaLR(optimizer, factor)

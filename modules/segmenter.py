@@ -44,7 +44,7 @@ class Segmenter(pl.LightningModule):
         weight_decay: L2 factor.
         schedule: ``"poly"``, or ``"step"``: the rate times ``step_gamma`` every ``step_size`` steps.
         power: of the poly schedule.
-        step_size: optimiser steps between two drops of the step schedule.
+        step_size: optimiser steps between two drops of the step schedule; None = a third of the schedule.
         step_gamma: factor of each drop.
         class_weights: (C,) factor of each class in the loss (:func:`modules.losses.class_balance`); None = 1, and the
             mean is taken per image, as WS2 has it, rather than over the pixels of the batch.
@@ -78,7 +78,7 @@ class Segmenter(pl.LightningModule):
         weight_decay: float = 5e-4,
         schedule: str = "poly",
         power: float = 0.9,
-        step_size: int = 2000,
+        step_size: int | None = 2000,
         step_gamma: float = 0.1,
         class_weights: Sequence[float] | None = None,
         refine: Mapping[str, Any] | None = None,
@@ -180,7 +180,10 @@ class Segmenter(pl.LightningModule):
         )
         if options["schedule"] == "step":
             schedule = step_down(
-                optimizer, lambda: self.schedule_start, size=options["step_size"], gamma=options["step_gamma"]
+                optimizer,
+                lambda: (self.schedule_start, self.schedule_steps),
+                size=options["step_size"],
+                gamma=options["step_gamma"],
             )
         else:
             schedule = poly(optimizer, lambda: (self.schedule_start, self.schedule_steps), power=options["power"])

@@ -202,3 +202,8 @@ def check_frames(frames: UInt8Array, indices: npt.NDArray[np.int64], video: str)
             f"Detector: {len(frames)} frames of video '{video}' but indices {np.shape(indices)}, expected one each."
         )
     return frames.shape[1], frames.shape[2]
+
+
+def scale_of(before: tuple[int, int], after: tuple[int, int]) -> FloatArray:
+    """Return the factors float32 (4,) of x0, y0, x1, y1 between two sizes (H, W)."""
+    return np.array([after[1] / before[1], after[0] / before[0]] * 2, np.float32)

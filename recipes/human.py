@@ -30,15 +30,17 @@ from modules.segmenter import Segmenter
 from pseudolabel.annotate import annotate
 from pseudolabel.store import PAStore
 from pseudolabel.types import Annotator, DataError
+from recipes.context_store import ContextStore
 from recipes.encoders import start_from_encoder, train_encoder2d
 from recipes.engine import build_trainer
 from recipes.extra_supervision import fit_with_extra
 from recipes.human_detectors import detector_of
-from recipes.human_labels import annotator_of, key_frame_workspace, selector_of
+from recipes.human_labels import annotator_of, selector_of
 from recipes.human_scores import predictor_of, score_target, score_versions
 from recipes.human_settings import check_human, proposal_settings, supervoxel_settings, word_settings
-from recipes.human_videos import ContextStore, find_key_frames, make_contexts
+from recipes.human_videos import find_key_frames, make_contexts
 from recipes.images import open_images
+from recipes.key_frame_workspace import open_key_frames
 from recipes.run_folder import RunFolder
 from recipes.true_pairs import true_frames
 from recipes.twin import fit_twin
@@ -63,6 +65,10 @@ class Human:
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu")
         self.all_classes = open_source(cfg.data)
         self.source = TargetSource(self.all_classes, cfg.target)
+        if not tagged(self.source.select("train")):
+            raise DataError(f"target={cfg.target}: no training video is tagged with it. Tag one, or change its split.")
+        if cfg.detector.name in ("csv", "torchvision"):
+            detector_of(cfg, self.source, self._encoder, self.device)  # a file that cannot be used is told now
         self.store = PAStore(run.path / "pa")
         self.key_frames = KeyFrameStore(run.path / "key_frames")
         self.contexts = ContextStore(run.path / "contexts")
@@ -118,11 +124,12 @@ class Human:
             workspace,
             self.key_frames,
             self.contexts,
-            detector_of(self.cfg, workspace.by_name, self._encoder, self.device),
+            detector_of(self.cfg, self.source, self._encoder, self.device),
             proposals=proposal_settings(self.cfg),
             proposals_dir=None if self.cfg.proposals.path is None else Path(self.cfg.proposals.path),
             words=word_settings(self.cfg),
             workers=self.cfg.workers,
+            needed=self.cfg.labels == "context",
         )
 
     def annotate_v0(self, folder: Path) -> dict[str, Any]:
@@ -137,8 +144,10 @@ class Human:
         failed = gather_lists(annotate(clips, annotator, self.store, 0, workers=self.cfg.workers))
         barrier()
         if rank() == 0:
-            if len(failed) >= len(self.annotated):
+            if len(failed) >= sum(bool(self.workspace.by_name[name].tags) for name in self.annotated):
                 raise DataError(f"No video could be annotated; first: {failed[0][0]}: {failed[0][1]}")
+            for name, reason in failed:
+                self.workspace.list_skipped(name, reason)
             self.store.publish(0)
         barrier()
         return {"videos": len(self.annotated), "skipped": failed}
@@ -241,7 +250,7 @@ class Human:
     def workspace(self) -> Workspace:
         """The videos; the key frames stand for those that carry the tag."""
         lost = self.run.state["key_frames"]["skipped"]
-        return key_frame_workspace(self.cfg, self.run.path, self.source, self.key_frames, lost)
+        return open_key_frames(self.cfg, self.run.path, self.source, self.key_frames, lost)
 
     @property
     def annotated(self) -> list[str]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from omegaconf import DictConfig
 
-from datamodules.records import VideoRecord
+from datamodules.records import VideoRecord, VideoSource
 from datamodules.transforms import fit_longest_side, resize
 from datamodules.video import VideoReader
 from modules.checkpoints import to_plain
@@ -18,7 +18,7 @@ from modules.detectors import make_detector
 from modules.encoder2d import Encoder2D
 from pseudolabel.boxes import largest_box
 from pseudolabel.detect import Detector
-from pseudolabel.detect_boxes import Boxes
+from pseudolabel.detect_boxes import Boxes, scale_of
 from pseudolabel.motion import stream_motion
 from pseudolabel.types import UInt8Array
 
@@ -52,9 +52,31 @@ class MotionDetector:
         return [found.get(int(index), Boxes.none()) for index in indices]
 
 
+class TableDetector:
+    """Boxes of a table in pixels of the video, brought to the size at which its frames are looked at.
+
+    Args:
+        detector: reads the table.
+        source: knows the videos' sizes.
+    """
+
+    def __init__(self, detector: Detector, source: VideoSource) -> None:
+        self.detector, self.source = detector, source
+        self.records = {record.name: record for record in source.records}
+
+    def __call__(self, frames: UInt8Array, *, video: str, indices: npt.NDArray[np.int64]) -> list[Boxes]:
+        """See :class:`pseudolabel.detect.Detector`."""
+        height, width = self.source.video_size(self.records[video])
+        whole = np.broadcast_to(np.uint8(0), (len(frames), height, width, 3))  # the table needs its size alone
+        scale = scale_of((height, width), (frames.shape[1], frames.shape[2]))
+        return [
+            Boxes(boxes.boxes * scale, boxes.scores) for boxes in self.detector(whole, video=video, indices=indices)
+        ]
+
+
 def detector_of(
     cfg: DictConfig,
-    records: Mapping[str, VideoRecord],
+    source: VideoSource,
     encoder: Callable[[], Encoder2D],
     device: torch.device,
 ) -> Detector:
@@ -62,22 +84,22 @@ def detector_of(
 
     Args:
         cfg: the configuration.
-        records: the videos by name.
+        source: the videos.
         encoder: loads the classifier of tags, for ``cam``.
         device: where networks run.
 
     Raises:
-        DataError: a file of the detector cannot be read, or does not know the class.
+        DataError: a file of the detector cannot be read, or the detector does not know the class.
     """
     chosen = cfg.detector
     if chosen.name == "motion":
-        return MotionDetector(records, max_side=cfg.data.max_side)
+        return MotionDetector({record.name: record for record in source.records}, max_side=cfg.data.max_side)
     options: dict[str, Any] = {"most": chosen.most}
     if chosen.threshold is not None:
         options["threshold"] = chosen.threshold
     if chosen.name == "csv":
-        options |= {"path": chosen.path, "missing": "empty"}
-    elif chosen.name == "torchvision":
+        return TableDetector(make_detector("csv", path=chosen.path, missing="empty", **options), source)
+    if chosen.name == "torchvision":
         label = cfg.target if chosen.label is None else chosen.label
         options |= {"model": chosen.model, "weights": chosen.path, "label": label, "device": str(device)}
     elif chosen.name == "cam":

@@ -4,50 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from callbacks.rounds import Selector
 from datamodules.key_frame_store import KeyFrameStore
-from datamodules.target import TargetSource
-from datamodules.video import VideoReader
 from modules.segmenter import Segmenter
-from pseudolabel.sampling import sample_uniformly
 from pseudolabel.store import Index, PAStore
 from pseudolabel.target_annotators import TARGET, ImageLevelAnnotator, TaggedOnly
 from pseudolabel.types import Annotator
 from pseudolabel.video_context_annotator import VideoContextAnnotator
+from recipes.context_store import ContextStore
 from recipes.human_settings import energy_settings
-from recipes.human_videos import ContextStore, shots_by_frame
+from recipes.human_videos import shots_by_frame
 from recipes.key_frame_weights import KeyFrameSelector, surviving_frames
 from recipes.workspace import Workspace
-
-
-def key_frame_workspace(
-    cfg: DictConfig, folder: Path, source: TargetSource, key_frames: KeyFrameStore, lost: Sequence[tuple[str, str]]
-) -> Workspace:
-    """Open the videos with their key frames; a few frames stand for each video without the tag.
-
-    Args:
-        cfg: the whole configuration.
-        folder: of the run.
-        source: the data; videos that cannot be used are taken out of it.
-        key_frames: of the videos that carry the tag.
-        lost: (video, reason) of those that could not be segmented.
-    """
-    reasons = dict(lost)
-    chosen: dict[str, Sequence[int]] = {}
-    for record in source.records:
-        if record.split == "test":
-            chosen[record.name] = record.annotated[:1] or [0]
-        elif record.tags and record.name not in reasons:
-            chosen[record.name] = key_frames.note(record.name)["indices"]
-        elif not record.tags and cfg.negative_frames:
-            chosen[record.name] = sample_uniformly(len(VideoReader(record.path)), cfg.negative_frames).tolist()
-    source.records = [record for record in source.records if record.name in chosen]
-    source.skipped.extend(pair for pair in reasons.items() if pair not in source.skipped)
-    return Workspace(cfg, folder, source, frames=chosen, least_classes=1)
 
 
 def annotator_of(cfg: DictConfig, contexts: ContextStore, untrained: Callable[[], Segmenter]) -> Annotator:
@@ -60,7 +31,7 @@ def annotator_of(cfg: DictConfig, contexts: ContextStore, untrained: Callable[[]
     """
     if cfg.labels == "context":
         return TaggedOnly(VideoContextAnnotator(contexts.load, label=TARGET, settings=energy_settings(cfg)))
-    return TaggedOnly(ImageLevelAnnotator(untrained().predict_scores))
+    return TaggedOnly(ImageLevelAnnotator(untrained().eval().predict_scores))
 
 
 def selector_of(

@@ -79,10 +79,11 @@ def score_target(
         annotated = any(record.annotated for record in records)
         if annotated and (scores := score_segmenter(workspace, predictor, records, radius=0)):
             found[name] = scores
+    max_side = workspace.cfg.data.max_side
     for split in () if images is None else ("val", "test"):
         if images is None or not images.select(split):
             continue
-        if of_images := score_images(workspace, predictor, images, split, max_side=workspace.cfg.data.max_side):
+        if of_images := score_images(workspace, predictor, images, split, max_side=max_side, negatives=True):
             found[f"images_{split}"] = of_images
     return found
 

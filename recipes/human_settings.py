@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,14 @@ SWITCHES: dict[str, tuple[str, ...]] = {
 LEAST = {
     **dict.fromkeys(("selection.most", "rounds.max_epochs", "rounds.max_versions", "segmenter.batch_size"), 1),
     **dict.fromkeys(("segmenter.crop", "encoder2d.epochs", "extra.epochs", "key_frames.changes"), 1),
+    **dict.fromkeys(("key_frames.most", "detector.most"), 1),
     "negative_frames": 0,
 }
 """Numbers and the least that each may be."""
+
+
+PEOPLE = ("person", "people", "human", "adult", "man", "woman", "child", "baby", "pedestrian")
+"""Targets that OpenCV's people detector is for."""
 
 
 def check_human(cfg: DictConfig) -> None:
@@ -43,9 +49,9 @@ def check_human(cfg: DictConfig) -> None:
             raise DataError(f"{key}={value}{nearest_name(value, known) or ''}: expected {' or '.join(known)}.")
     for key, least in LEAST.items():
         value = OmegaConf.select(cfg, key)
-        if not value >= least:
+        if (value is None and key != "key_frames.most") or (value is not None and not value >= least):
             raise DataError(f"{key}={value}: expected at least {least}.")
-    if not 0 <= cfg.selection.negatives < 1:
+    if cfg.selection.negatives is None or not 0 <= cfg.selection.negatives < 1:
         raise DataError(f"selection.negatives={cfg.selection.negatives}: expected a share in [0, 1).")
     if not 0 <= cfg.supervoxels.level <= cfg.supervoxels.levels:
         raise DataError(
@@ -60,6 +66,20 @@ def check_human(cfg: DictConfig) -> None:
     if cfg.detector.name in ("csv", "torchvision") and (path is None or not Path(path).is_file()):
         what = "a table of boxes" if cfg.detector.name == "csv" else "the model's weights"
         raise DataError(f"detector.name={cfg.detector.name} needs {what}, got detector.path={path}. Give the file.")
+    if (
+        cfg.detector.name == "hog"
+        and str(cfg.target if cfg.detector.label is None else cfg.detector.label) not in PEOPLE
+    ):
+        raise DataError(
+            f"detector.name=hog finds people, but the target is '{cfg.target}'. Give detector.name=cam (attention of a "
+            "classifier of the tags), csv or torchvision; or detector.label=person if these are people."
+        )
+    if cfg.detector.name == "csv" and cfg.detector.threshold is None:
+        raise DataError("detector.name=csv needs detector.threshold: a score above which a box counts, such as 0.3.")
+    if not 0 <= cfg.detector.share < 1:
+        raise DataError(f"detector.share={cfg.detector.share}: expected a share of the highest attention in [0, 1).")
+    if cfg.crf.enabled and find_spec("pydensecrf") is None:
+        raise DataError("crf.enabled=true needs the package pydensecrf2. Install it (make install), or switch it off.")
     if cfg.proposals.path is not None and not Path(cfg.proposals.path).is_dir():
         raise DataError(f"proposals.path={cfg.proposals.path} is no folder. Give that of <video>/<frame>.npz.")
     for build in (supervoxel_settings, proposal_settings, word_settings, energy_settings):

@@ -5,10 +5,7 @@ Liang et al. 2017, Sec. 3.2. What is found does not change from round to round, 
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,21 +21,17 @@ from datamodules.video import VideoReader
 from modules.distributed import barrier, gather_lists, own_share, rank
 from pseudolabel.bags_of_words import BagOfWordsSettings
 from pseudolabel.detect import Detector
-from pseudolabel.detect_boxes import Boxes
-from pseudolabel.detect_csv import COLUMNS
-from pseudolabel.palette import write_atomically
+from pseudolabel.detect_boxes import Boxes, scale_of
 from pseudolabel.proposal_files import read_proposals
 from pseudolabel.proposals import Proposals, ProposalSettings, propose_regions
 from pseudolabel.shots import Shot, detect_shots
 from pseudolabel.supervoxel_shots import find_shots_and_key_frames
 from pseudolabel.supervoxels import SupervoxelSettings, stream_supervoxels
 from pseudolabel.types import DataError, Int32Array, UInt8Array
-from pseudolabel.video_context import VideoContext, build_context
+from pseudolabel.video_context import build_context
+from recipes.context_store import ContextStore
 from recipes.quiet import unsaid
 from recipes.workspace import Workspace
-
-BOXES = "boxes.csv"
-"""Every detection, in the form that `detector.name=csv` reads."""
 
 
 def find_key_frames(
@@ -129,68 +122,6 @@ def _supervoxel_maps(
         first = highest
 
 
-class ContextStore:
-    """``<folder>/<video>.npz``: contexts of the videos that carry the tag, and the boxes of all in ``boxes.csv``.
-
-    Args:
-        folder: of the stage.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-
-    def path(self, video: str) -> Path:
-        """Return a context's file."""
-        return self.folder / f"{video}.npz"
-
-    def load(self, video: str) -> VideoContext:
-        """Read a context.
-
-        Raises:
-            DataError: it is missing or damaged.
-        """
-        return VideoContext.load(self.path(video))
-
-    def detections(self, video: str) -> dict[int, Boxes]:
-        """Return the boxes of every frame that was looked at; the file is written last of a video's.
-
-        Raises:
-            DataError: the file is missing or damaged.
-        """
-        path = self.folder / f"{video}.json"
-        try:
-            rows = json.loads(path.read_text())
-            return {
-                int(frame): Boxes(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32))
-                for frame, boxes, scores in rows
-            }
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{path} cannot be read ({error}). Delete it and run again.") from error
-
-    def is_written(self, video: str) -> bool:
-        """Return whether a video is finished."""
-        return (self.folder / f"{video}.json").is_file()
-
-    def write_detections(self, video: str, frames: Sequence[int], boxes: Sequence[Boxes]) -> None:
-        """Write the boxes of a video's frames."""
-        rows = [[int(f), b.boxes.tolist(), b.scores.tolist()] for f, b in zip(frames, boxes, strict=True)]
-        write_atomically(self.folder / f"{video}.json", json.dumps(rows).encode())
-
-    def write_table(self, videos: Sequence[str]) -> None:
-        """Write ``boxes.csv``; a video in which nothing was found has a row with its name alone."""
-        text = StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for video in videos:
-            found = self.detections(video)
-            if not any(len(boxes) for boxes in found.values()):
-                writer.writerow([video, *[""] * (len(COLUMNS) - 1)])
-            for frame, boxes in sorted(found.items()):
-                for corners, score in zip(boxes.boxes.tolist(), boxes.scores.tolist(), strict=True):
-                    writer.writerow([video, frame, *(round(value, 2) for value in corners), round(score, 4)])
-        write_atomically(self.folder / BOXES, text.getvalue().encode())
-
-
 def make_contexts(
     workspace: Workspace,
     key_frames: KeyFrameStore,
@@ -201,6 +132,7 @@ def make_contexts(
     proposals_dir: Path | None,
     words: BagOfWordsSettings,
     workers: int,
+    needed: bool = True,
 ) -> dict[str, Any]:
     """Detect the target in the frames of all videos, and build the contexts of those that carry the tag.
 
@@ -213,6 +145,7 @@ def make_contexts(
         proposals_dir: ``<video>/<frame>.npz`` there, or folders of masks ``<video>/<frame>/``, instead of the tree's.
         words: settings of the bags of words.
         workers: threads of each rank that build contexts.
+        needed: that nothing is detected anywhere is an error.
 
     Returns:
         counts, and ``skipped``: (video, reason).
@@ -223,10 +156,16 @@ def make_contexts(
     contexts.folder.mkdir(parents=True, exist_ok=True)
     own = [name for name in own_share(workspace.annotated) if not contexts.is_written(name)]
 
+    undetected: list[tuple[str, str]] = []
+
     def work() -> Iterator[Any]:
         for name in track(own, description="detections", disable=len(own) < 4, transient=True):
-            clip = workspace.clip(name)
-            boxes = detector(clip.frames, video=name, indices=clip.indices)
+            try:
+                clip = workspace.clip(name)
+                boxes = detector(clip.frames, video=name, indices=clip.indices)
+            except (DataError, OSError) as error:
+                undetected.append((name, str(error)))
+                continue
             yield delayed(build)(name, clip.frames, clip.indices, boxes, bool(clip.tags))
 
     def build(
@@ -251,7 +190,8 @@ def make_contexts(
 
     pool = Parallel(n_jobs=workers, prefer="threads", return_as="generator_unordered", pre_dispatch="n_jobs + 1")
     with unsaid(Boxes.__module__):  # of every video without a box
-        failed = gather_lists([failure for failure in pool(work()) if failure is not None])
+        failures = [failure for failure in pool(work()) if failure is not None]
+    failed = gather_lists(failures + undetected)
     barrier()
     written = [name for name in workspace.annotated if contexts.is_written(name)]
     counts = {"videos": len(written), "frames": 0, "frames_with_boxes": 0, "boxes": 0}
@@ -265,14 +205,21 @@ def make_contexts(
         found_in += hits > 0 and bool(workspace.by_name[name].tags)
     shown_videos = [name for name in written if workspace.by_name[name].tags]
     counts["videos_without_boxes"] = len(shown_videos) - found_in
-    if not found_in:
+    if not found_in and needed:
         first = f" First problem: {failed[0][0]}: {failed[0][1]}" if failed else ""
         raise DataError(
             f"The detector found nothing in any of {len(shown_videos)} videos of the target; nothing can be learned. "
             f"Lower detector.threshold, or take another detector.name.{first}"
         )
     if rank() == 0:
-        contexts.write_table(written)
+        scales = {}
+        for name in written:
+            record = workspace.by_name[name]
+            shape = workspace.cache.frames(record).shape
+            scales[name] = scale_of((shape[1], shape[2]), workspace.source.video_size(record))
+        contexts.write_table(scales)
+        for name, reason in failed:
+            workspace.list_skipped(name, reason)
         if counts["videos_without_boxes"]:
             print(f"no detection in {counts['videos_without_boxes']} of {len(shown_videos)} videos of the target")
     barrier()

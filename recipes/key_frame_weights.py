@@ -48,8 +48,8 @@ class KeyFrameSelector:
         positions = np.flatnonzero(shown)
         if len(positions):
             rows = [index[position] for position in positions]
-            names = sorted({row.video for row in rows})
-            keys = [(names.index(row.video), self.shots[row.video][row.frame]) for row in rows]
+            number = {name: n for n, name in enumerate(sorted({row.video for row in rows}))}
+            keys = [(number[row.video], self.shots[row.video][row.frame]) for row in rows]
             shots = np.unique(np.array(keys), axis=0, return_inverse=True)[1].reshape(-1)
             quality = np.array([row.quality for row in rows], np.float32)
             best = choose_key_frames(quality, shots, most=self.options.most)

@@ -120,7 +120,13 @@ def score_masks(
 
 
 def score_images(
-    workspace: Workspace, segmenter: Predictor, source: ImageSource, split: str, *, max_side: int | None
+    workspace: Workspace,
+    segmenter: Predictor,
+    source: ImageSource,
+    split: str,
+    *,
+    max_side: int | None,
+    negatives: bool = False,
 ) -> dict[str, float | dict[str, float]]:
     """Score a segmenter on still images, over the classes that they have in common with it (SPEC M11).
 
@@ -133,10 +139,13 @@ def score_images(
         source: tagged images with true masks.
         split: which of them.
         max_side: longer side of the images in pixels; None = as they are.
+        negatives: images that show none of the classes count as well.
     """
     space = segmenter.space
     common = np.flatnonzero(space.allowed(source.common))
     records = source.select(split)
+    if negatives:
+        records = records + [record for record in source.negatives if record.split == split]
     board = ScoreBoard(space, [record.name for record in records])
     for record in own_share(records):
         pair = read_with_truth(workspace, source, record, max_side=max_side)

@@ -82,10 +82,11 @@ class Workspace:
                     f"{cfg.data.val_every} sampled frames of a training video validates and the others train. Use "
                     "another data.val_every (at least 2) or a larger data.frames_per_video."
                 )
-        if len({tag.actor for record in self.train for tag in record.tags}) < least_classes:
+        shown = sorted({tag.actor for record in self.train for tag in record.tags})
+        if len(shown) < least_classes:
             raise DataError(
-                f"The training videos show a single class ({self.train[0].tags[0].actor}); class activation needs a "
-                "contrast of at least two. Add videos of another class to tags.csv."
+                f"The training videos show {'a single class' if shown else 'no class'} ({', '.join(shown) or '-'}); "
+                f"class activation needs a contrast of at least {least_classes}. Add videos of another class."
             )
 
     @property
@@ -115,10 +116,11 @@ class Workspace:
 
     def split_index(self, index: Index, *, validation: bool) -> Index:
         """Rows of an index that belong to training or to validation."""
-        chosen = {
-            name: {int(self.cache.indices(record)[p]) for p in self.positions(record, validation=validation)}
-            for name, record in self.by_name.items()
-        }
+        chosen = {}
+        for name in {row.video for row in index} & self.by_name.keys():
+            record = self.by_name[name]
+            frames = self.cache.indices(record)
+            chosen[name] = {int(frames[p]) for p in self.positions(record, validation=validation)}
         return [row for row in index if row.frame in chosen.get(row.video, ())]
 
     def truth(self, record: VideoRecord, frame: int, size: tuple[int, int]) -> Any:

@@ -135,6 +135,10 @@ def test_a_broken_video_is_listed_and_the_others_go_on(data: Path, tmp_path: Pat
         ("supervoxels.level=21", "supervoxels.level=21: expected one of the levels 0..20"),
         ("extra.supervision=masks", "extra.supervision=masks needs images with masks"),
         ("energy.q=0.7", "q must be in"),
+        ("detector.name=hog", "detector.name=hog finds people, but the target is 'red'"),
+        ("detector.threshold=null", "detector.name=csv needs detector.threshold"),
+        ("key_frames.most=0", "key_frames.most=0: expected at least 1"),
+        ("selection.most=null", "selection.most=None: expected at least 1"),
         ("proposals.path=nowhere", "proposals.path=nowhere is no folder"),
     ],
 )

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.records import VideoRecord
-from pseudolabel.types import Tag
-from recipes.human_detectors import MotionDetector
-from tests.datamodules.fakes import write_frames
+from datamodules.records import VideoRecord, VideoSource
+from pseudolabel.detect import CsvDetector
+from pseudolabel.types import LabelSpace, Tag, UInt8Array
+from recipes.human_detectors import MotionDetector, TableDetector
+from tests.datamodules.fakes import write_frames, write_table
 from tests.recipes.moving import SIDE, draw_shot
 
 
@@ -36,3 +37,24 @@ def test_the_box_of_what_moves_stands_for_a_detection(video: tuple[Path, np.ndar
 def test_videos_without_the_tag_have_no_box(video: tuple[Path, np.ndarray]) -> None:
     detect = MotionDetector({"video": VideoRecord("video", video[0], (), "train")}, max_side=None)
     assert not len(detect(np.zeros((1, 96, 128, 3), np.uint8), video="video", indices=np.array([4]))[0])
+
+
+class Whole(VideoSource):
+    """A video of 200 x 400 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__(LabelSpace((Tag("red"),)))
+        self.records = [VideoRecord("video", Path("video"), (Tag("red"),), "train")]
+        self._sizes = {"video": (200, 400)}
+
+    def mask(self, record: VideoRecord, index: int) -> UInt8Array | None:
+        return None
+
+
+def test_a_table_is_in_pixels_of_the_video(tmp_path: Path) -> None:
+    rows = [["video", "frame", "x0", "y0", "x1", "y1", "score"], ["video", 3, 100, 20, 300, 180, 0.9]]
+    table = write_table(tmp_path / "boxes.csv", rows)
+    detect = TableDetector(CsvDetector(table, 0.3, missing="empty"), Whole())
+    found = detect(np.zeros((2, 50, 100, 3), np.uint8), video="video", indices=np.array([3, 4]))
+    np.testing.assert_allclose(found[0].boxes, [[25, 5, 75, 45]])
+    assert len(found[1]) == 0
