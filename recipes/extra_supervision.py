@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
-from rich.progress import track
 from torch.utils.data import ConcatDataset
 
 from datamodules.datasets import PseudoFrames, TrueFrames
@@ -21,16 +20,15 @@ from datamodules.images import ImageSource
 from modules.segmenter import Segmenter
 from pseudolabel.detect_boxes import Boxes
 from pseudolabel.matching import match_proposals
+from pseudolabel.palette import read_mask, write_mask
 from pseudolabel.proposals import ProposalSettings, propose_regions
 from pseudolabel.types import VOID, DataError, FloatArray, UInt8Array
 from recipes.fitting import fit_steps
-from recipes.true_pairs import true_images
+from recipes.true_pairs import Load, true_images
 from recipes.workspace import Workspace
 
 _EIGHT = 8  # neighbours of a pixel in a connected component
 _LEAST_PIXELS = 16  # a smaller component is no object that a person would box
-
-Pair = tuple[UInt8Array, UInt8Array]
 
 
 def boxes_of_mask(mask: UInt8Array) -> FloatArray:
@@ -83,13 +81,13 @@ def fit_with_extra(
     true = true_images(workspace, images, records, max_side=cfg.data.max_side)
     if not true:
         raise DataError(f"extra.supervision: no image of split 'train' in {images.root} has a mask. Add masks/.")
+    taught: Sequence[Load] = true
     if cfg.extra.supervision == "boxes":
-        waiting = track(true, description="boxes to masks", disable=len(true) < 8, transient=True)
-        taught: Sequence[Callable[[], Pair]] = [
-            _given(_from_boxes(load(), proposals, fill=cfg.energy.fill)) for load in waiting
+        (folder / "masks").mkdir(exist_ok=True)
+        taught = [
+            _from_boxes(load, folder / f"masks/{number:05d}.png", proposals, fill=cfg.energy.fill)
+            for number, load in enumerate(true)
         ]
-    else:
-        taught = true
 
     def data(epoch: int) -> ConcatDataset[dict[str, Any]]:
         extra = TrueFrames(
@@ -109,11 +107,14 @@ def fit_with_extra(
     return {**found, "supervision": cfg.extra.supervision, "images": len(taught)}
 
 
-def _from_boxes(pair: Pair, proposals: ProposalSettings, *, fill: float) -> Pair:
-    image, mask = pair
-    found = mask_from_boxes(image, boxes_of_mask(mask), proposals, fill=fill)
-    return image, np.where(mask == VOID, np.uint8(VOID), found)
+def _from_boxes(load: Load, file: Path, proposals: ProposalSettings, *, fill: float) -> Load:
+    """Return what loads an image and the mask made of its boxes, which is made when it is first asked for and kept."""
 
+    def pair() -> tuple[UInt8Array, UInt8Array]:
+        image, mask = load()
+        if not file.exists():
+            found = mask_from_boxes(image, boxes_of_mask(mask), proposals, fill=fill)
+            write_mask(file, np.where(mask == VOID, np.uint8(VOID), found))
+        return image, read_mask(file)
 
-def _given(pair: Pair) -> Callable[[], Pair]:
-    return lambda: pair
+    return pair
