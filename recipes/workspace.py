@@ -86,7 +86,8 @@ class Workspace:
         if len(shown) < least_classes:
             raise DataError(
                 f"The training videos show {'a single class' if shown else 'no class'} ({', '.join(shown) or '-'}); "
-                f"class activation needs a contrast of at least {least_classes}. Add videos of another class."
+                f"class activation needs a contrast of at least {least_classes}. "
+                "Add videos of another class to tags.csv."
             )
 
     @property
