@@ -23,12 +23,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from omegaconf import DictConfig
 
-from benchmarks.variants import Changes, Folders, run_variants, spread
+from benchmarks.variants import Changes, Folders, run_variants, show_cost, spread
 from recipes.command_line import command_line
 from recipes.configuration import load_config
 from recipes.human_report import DOMAINS
@@ -111,12 +110,7 @@ def show_tables(rows: Rows, folder: Path) -> None:
     ):
         _last_rounds(rows, variants, f"{title}, IoU %, {note}", folder, name)
     _differences(rows, note, folder)
-    lines = []
-    for variant in dict.fromkeys(row["variant"] for row in rows):
-        runs = [row for row in rows if row["variant"] == variant]
-        minutes, memory = mean(row["seconds"] for row in runs) / 60, max(row["peak_memory_gib"] for row in runs)
-        lines.append((variant, f"{minutes:.1f}", f"{memory:.2f}"))
-    show("Cost, what was taken over included", ("variant", "minutes", "peak GiB"), lines, folder, name="cost")
+    show_cost(rows, folder)
 
 
 def scores_of(rows: Rows, variant: str, where: str, *, position: int = -1) -> dict[int, float]:

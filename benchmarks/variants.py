@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pseudolabel.types import DataError, nearest_name
 from recipes.run_folder import RunFolder, write_json
-from recipes.tables import percent
+from recipes.tables import percent, show
 from train import train
 
 Changes = Mapping[str, Any]
@@ -116,6 +116,16 @@ def settings_of(cfg: DictConfig, seed: int, name: str, changes: Changes) -> Dict
         run.data.cache_dir = str(Path(cfg.root) / "cache")
     OmegaConf.resolve(run)
     return run
+
+
+def show_cost(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Print what every variant's runs took, ``seconds`` and ``peak_memory_gib``, and write ``<folder>/cost.csv``."""
+    lines = []
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        runs = [row for row in rows if row["variant"] == variant]
+        minutes, memory = mean(row["seconds"] for row in runs) / 60, max(row["peak_memory_gib"] for row in runs)
+        lines.append((variant, f"{minutes:.1f}", f"{memory:.2f}"))
+    show("Cost, what was taken over included", ("variant", "minutes", "peak GiB"), lines, folder, name="cost")
 
 
 def spread(values: Sequence[float | None]) -> str:

@@ -17,12 +17,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from omegaconf import DictConfig
 
-from benchmarks.variants import Changes, Folders, run_variants, spread
+from benchmarks.variants import Changes, Folders, run_variants, show_cost, spread
 from recipes.command_line import command_line
 from recipes.configuration import load_config
 from recipes.tables import show
@@ -105,12 +104,7 @@ def show_tables(rows: Rows, folder: Path) -> None:
         cells = [spread([of[key] for of in found]) for key in ("precision", "recall")]
         show("Retrieval, % of seconds, mean ± std", ("precision", "recall"), [cells], folder, name="retrieval")
     _differences(rows, lead, where, note, folder)
-    lines = []
-    for variant in dict.fromkeys(row["variant"] for row in rows):
-        runs = [row for row in rows if row["variant"] == variant]
-        minutes, memory = mean(row["seconds"] for row in runs) / 60, max(row["peak_memory_gib"] for row in runs)
-        lines.append((variant, f"{minutes:.1f}", f"{memory:.2f}"))
-    show("Cost, what was taken over included", ("variant", "minutes", "peak GiB"), lines, folder, name="cost")
+    show_cost(rows, folder)
 
 
 def _of(rows: Rows, variant: str, stage: str, where: str) -> dict[int, float]:

@@ -34,8 +34,7 @@ _DAMAGE = (
     LookupError,
     TypeError,
     AttributeError,  # not a zip file but an array: it has no keys
-    NotImplementedError,  # a compression that is none
-    RuntimeError,  # "encrypted"
+    RuntimeError,  # "encrypted", or a compression that is none
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -16,14 +16,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
-from callbacks.pictures import Pictures
 from callbacks.rounds import Rounds
 from datamodules.datasets import TrueFrames
 from datamodules.images import ImageSource
 from datamodules.key_frame_store import KeyFrameStore
-from datamodules.loaders import EpochDataModule
 from datamodules.target import TargetSource, tagged
-from modules.checkpoints import read_checkpoint, save_weights, to_plain
+from modules.checkpoints import to_plain
 from modules.distributed import barrier, gather_lists, own_share, rank
 from modules.encoder2d import Encoder2D
 from modules.segmenter import Segmenter
@@ -32,7 +30,6 @@ from pseudolabel.store import PAStore
 from pseudolabel.types import Annotator, DataError
 from recipes.context_store import ContextStore
 from recipes.encoders import start_from_encoder, train_encoder2d
-from recipes.engine import build_trainer
 from recipes.extra_supervision import fit_with_extra
 from recipes.human_detectors import detector_of
 from recipes.human_labels import annotator_of, selector_of
@@ -41,6 +38,7 @@ from recipes.human_settings import check_human, proposal_settings, supervoxel_se
 from recipes.human_videos import find_key_frames, make_contexts
 from recipes.images import open_images
 from recipes.key_frame_workspace import open_key_frames
+from recipes.rounds_stage import fit_rounds
 from recipes.run_folder import RunFolder
 from recipes.true_pairs import true_frames
 from recipes.twin import fit_twin
@@ -154,37 +152,16 @@ class Human:
 
     def train_segmenter(self, folder: Path) -> dict[str, Any]:
         """The rounds: infer masks, select, train (Sec. 3.1)."""
-        segmenter, rounds = self._new_segmenter(), self._rounds(folder)
-        options = self.cfg.segmenter
-        data = EpochDataModule(
-            lambda epoch: self.workspace.pseudo_frames(
-                self.store, rounds.version, options, seed=self.cfg.seed, epoch=epoch
-            ),
-            lambda epoch: self.workspace.pseudo_videos(self.store, rounds.version, self.cfg.slic),
-            batch_size=options.batch_size,
-            workers=self.cfg.workers_per_loader,
-            seed=self.cfg.seed,
+        return fit_rounds(
+            self.cfg,
+            folder,
+            self._new_segmenter(),
+            self._rounds(folder),
+            self.workspace,
+            pictured=self._pictured(),
+            keep=lambda reports: reports[-1],
+            loggers=self.loggers,
         )
-        pictures = Pictures(self.run.path / "pictures", self._pictured(), self.store, loggers=self.loggers)
-        rounds.on_version = pictures.draw
-        if rank() == 0:
-            pictures.draw(0)
-        most = self.cfg.rounds.max_epochs * self.cfg.rounds.max_versions
-        trainer = build_trainer(
-            self.cfg, "segmenter", folder, max_epochs=most, callbacks=[rounds], loggers=self.loggers
-        )
-        last = folder / "last.ckpt"
-        trainer.fit(segmenter, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-        newest = rounds.reports[-1]
-        if trainer.is_global_zero:
-            segmenter.load_state_dict(read_checkpoint(rounds.weights_of(newest.version))["state_dict"])
-            save_weights(segmenter, folder / "best.ckpt")
-        barrier()
-        return {
-            "versions": [vars(report) for report in rounds.reports],
-            "steps": sum(report.steps for report in rounds.reports),
-            "weights": [str(rounds.weights_of(r.version).relative_to(self.run.path)) for r in rounds.reports],
-        }
 
     def add_supervision(self, folder: Path) -> dict[str, Any]:
         """Go on with the last round's masks and images whose boxes or masks are given (Sec. 4.2)."""

@@ -15,10 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from rich.progress import track
 
-from callbacks.pictures import Pictures
 from callbacks.rounds import Rounds
-from datamodules.loaders import EpochDataModule
-from modules.checkpoints import read_checkpoint, save_weights, to_plain
+from modules.checkpoints import to_plain
 from modules.distributed import barrier, gather_lists, own_share, rank
 from modules.encoder2d import Encoder2D
 from modules.encoder3d import Encoder3D
@@ -28,7 +26,7 @@ from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, Slic
 from pseudolabel.store import Index, PAStore
 from pseudolabel.types import Annotation, Clip, DataError, FloatArray
 from recipes.encoders import start_from_encoder, train_encoder2d, train_encoder3d
-from recipes.engine import build_trainer
+from recipes.rounds_stage import fit_rounds
 from recipes.run_folder import RunFolder
 from recipes.scoring import score_segmenter, score_version
 from recipes.twin import fit_twin
@@ -130,39 +128,17 @@ class WS2:
 
     def train_segmenter(self, folder: Path) -> dict[str, Any]:
         """The rounds: select, train, predict until the criterion converges."""
-        segmenter = self._new_segmenter()
         rounds = self._rounds(folder)
-        options = self.options.segmenter
-        data = EpochDataModule(
-            lambda epoch: self.workspace.pseudo_frames(
-                self.store, rounds.version, options, seed=self.cfg.seed, epoch=epoch
-            ),
-            lambda epoch: self.workspace.pseudo_videos(self.store, rounds.version, self.options.slic),
-            batch_size=options.batch_size,
-            workers=self.cfg.workers_per_loader,
-            seed=self.cfg.seed,
+        return fit_rounds(
+            self.cfg,
+            folder,
+            self._new_segmenter(),
+            rounds,
+            self.workspace,
+            pictured=self.workspace,
+            keep=lambda reports: max(reports, key=lambda report: report.best[rounds.criterion]),
+            loggers=self.loggers,
         )
-        most = self.options.rounds.max_epochs * self.options.rounds.max_versions
-        pictures = Pictures(self.run.path / "pictures", self.workspace, self.store, loggers=self.loggers)
-        rounds.on_version = pictures.draw
-        if rank() == 0:
-            pictures.draw(0)
-        trainer = build_trainer(
-            self.cfg, "segmenter", folder, max_epochs=most, callbacks=[rounds], loggers=self.loggers
-        )
-        last = folder / "last.ckpt"
-        trainer.fit(segmenter, data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-        best = max(rounds.reports, key=lambda report: report.best[rounds.criterion])
-        if trainer.is_global_zero:
-            segmenter.load_state_dict(read_checkpoint(rounds.weights_of(best.version))["state_dict"])
-            save_weights(segmenter, folder / "best.ckpt")
-        barrier()
-        return {
-            "versions": [vars(report) for report in rounds.reports],
-            "best_version": best.version,
-            "steps": sum(report.steps for report in rounds.reports),
-            "weights": [str(rounds.weights_of(r.version).relative_to(self.run.path)) for r in rounds.reports],
-        }
 
     def score(self, folder: Path) -> dict[str, Any]:
         """Tables 1 to 4: every version's pseudo-annotations, every version's model."""
