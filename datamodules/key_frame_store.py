@@ -7,7 +7,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,12 +110,11 @@ class MapSpool:
         self._ends = [0]
         self._shape: tuple[int, ...] = ()
 
-    def keep(self, maps: Iterable[Int32Array]) -> Iterator[Int32Array]:
-        """Pass maps int32 (H, W) of one size on and keep them."""
-        for labels in maps:
-            self._shape = labels.shape
-            self._ends.append(self._ends[-1] + self._file.write(zlib.compress(labels.astype(np.int32).tobytes(), 1)))
-            yield labels
+    def keep(self, labels: Int32Array) -> int:
+        """Keep a map int32 (H, W); all have one size. Return how many are kept."""
+        self._shape = labels.shape
+        self._ends.append(self._ends[-1] + self._file.write(zlib.compress(labels.astype(np.int32).tobytes(), 1)))
+        return len(self._ends) - 1
 
     def read(self, position: int) -> Int32Array:
         """Return the map of this position, counted from 0."""

@@ -19,6 +19,9 @@ from pseudolabel.graphs import Float64Array, Int64Array
 from pseudolabel.sampling import sample_uniformly
 from pseudolabel.types import VOID, BoolArray, DataError, UInt8Array
 
+Ids = npt.ArrayLike | set[int]
+"""The numbers of what a frame shows: a set, or an int array of any shape, such as its label map."""
+
 
 class Shot(NamedTuple):
     """The frames ``start`` to ``stop - 1`` of a video."""
@@ -158,22 +161,28 @@ def detect_shots(frames: Iterable[UInt8Array], *, bins: int = 8, max_edge: int =
     return shots_between(find_cuts(changes, **thresholds), seen)
 
 
-def supervoxel_changes(frames: Iterable[npt.ArrayLike | set[int]]) -> SupervoxelChanges:
+def supervoxel_changes(frames: Iterable[Ids]) -> SupervoxelChanges:
     """Count the supervoxels that begin and end between neighbouring frames (Liang et al. 2017; SPEC H-d).
 
     Args:
         frames: of each frame the ids of its supervoxels: a set, or an int array of any shape, such as the label map.
     """
+    return changes_of_pairs(itertools.pairwise(map(_distinct, frames)))
+
+
+def changes_of_pairs(pairs: Iterable[tuple[Ids, Ids]]) -> SupervoxelChanges:
+    """Count what begins and ends from the first to the second of each pair of frames; as :func:`supervoxel_changes`."""
     counts: list[tuple[int, int, int]] = []
-    last: Int64Array | None = None
-    for frame in frames:
-        ids = np.unique(np.asarray(sorted(frame) if isinstance(frame, set) else frame, np.int64))
-        if last is not None:
-            shared = len(np.intersect1d(last, ids, assume_unique=True))
-            counts.append((len(ids) - shared, len(last) - shared, len(ids) + len(last) - shared))
-        last = ids
+    for before, after in pairs:
+        last, ids = _distinct(before), _distinct(after)
+        shared = len(np.intersect1d(last, ids, assume_unique=True))
+        counts.append((len(ids) - shared, len(last) - shared, len(ids) + len(last) - shared))
     table = np.array(counts, np.int64).reshape(-1, 3)
     return SupervoxelChanges(table[:, 0], table[:, 1], table[:, 2])
+
+
+def _distinct(frame: Ids) -> Int64Array:
+    return np.unique(np.asarray(sorted(frame) if isinstance(frame, set) else frame, np.int64))
 
 
 def supervoxel_cuts(changes: SupervoxelChanges, *, share: float = 0.5) -> Int64Array:

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from pseudolabel.supervoxel_settings import SupervoxelSettings
-from pseudolabel.supervoxel_voxels import UNKNOWN, Merged, find_root, join, number_roots
+from pseudolabel.supervoxel_voxels import find_root, join, number_roots
 from pseudolabel.types import FloatArray, Int32Array, UInt8Array
 
 
@@ -60,25 +60,21 @@ def region_graph(
     )
 
 
-def merge_regions(
-    graph: RegionGraph, group: Int32Array, internal: FloatArray, *, c_reg: float, min_size: float
-) -> Merged:
+def merge_regions(graph: RegionGraph, *, c_reg: float, min_size: float) -> tuple[Int32Array, int]:
     """Merge the regions of one level into those of the next.
 
     Args:
         graph: of the level.
-        group: int32 (N,), the supervoxel 0..F-1 of the next level that a region is known to lie in; -1 = not known.
-        internal: float32 (F,), Int(C) of these supervoxels.
         c_reg: how far histograms may differ, distance times voxels.
         min_size: of a region of the next level, voxels.
 
     Returns:
-        labels (N,): the region of the next level of each region, and what is within.
+        int32 (N,), the region of the next level of each region, 0..M-1, and M.
     """
     weights = _distances(graph.histograms, graph.first, graph.second)
     order = np.argsort(weights, kind="stable")
     ends = graph.first[order], graph.second[order], weights[order]
-    return Merged(*_merge(*ends, graph.sizes, group, internal, c_reg, min_size))
+    return _merge(*ends, graph.sizes, c_reg, min_size)  # type: ignore[no-any-return]
 
 
 def contract(graph: RegionGraph, labels: Int32Array, count: int) -> RegionGraph:
@@ -149,7 +145,7 @@ def _distinct(first: Int32Array, second: Int32Array, count: int) -> tuple[Int32A
         lower = min(first[edge], second[edge])
         higher[free[lower]] = max(first[edge], second[edge])
         free[lower] += 1
-    seen = np.full(count, UNKNOWN, np.int32)
+    seen = np.full(count, -1, np.int32)
     one, other = np.empty(len(first), np.int32), np.empty(len(first), np.int32)
     kept = 0
     for lower in range(count):
@@ -197,40 +193,18 @@ def _distances(histograms: FloatArray, first: Int32Array, second: Int32Array) ->
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _merge(
-    first: Int32Array,
-    second: Int32Array,
-    weights: FloatArray,
-    sizes: Int32Array,
-    group: Int32Array,
-    internal: FloatArray,
-    c_reg: float,
-    min_size: float,
-) -> tuple[Int32Array, FloatArray]:
-    count = len(sizes)
-    parent, size, owner = np.arange(count).astype(np.int32), sizes.copy(), np.full(count, UNKNOWN, np.int32)
-    within = np.zeros(count, np.float32)
-    first_of = np.full(len(internal), UNKNOWN, np.int32)
-    for region in range(count):
-        known = group[region]
-        if known == UNKNOWN:
-            continue
-        if first_of[known] == UNKNOWN:
-            first_of[known] = region
-            owner[region], within[region] = known, internal[known]
-        else:
-            parent[region] = first_of[known]
-            size[first_of[known]] += size[region]
-    limit = within + np.float32(c_reg) / size.astype(np.float32)
+    first: Int32Array, second: Int32Array, weights: FloatArray, sizes: Int32Array, c_reg: float, min_size: float
+) -> tuple[Int32Array, int]:
+    parent, size = np.arange(len(sizes)).astype(np.int32), sizes.copy()
+    limit = np.float32(c_reg) / size.astype(np.float32)
     for turn in range(2):  # first by the threshold, then what is too small
         for edge in range(len(first)):
             a, b = find_root(parent, first[edge]), find_root(parent, second[edge])
-            if a == b or (owner[a] != UNKNOWN and owner[b] != UNKNOWN):
+            if a == b:
                 continue
-            weight = weights[edge]
-            alike = turn == 0 and weight <= limit[a] and weight <= limit[b]
+            alike = turn == 0 and weights[edge] <= limit[a] and weights[edge] <= limit[b]
             small = turn == 1 and (size[a] < min_size or size[b] < min_size)
             if alike or small:
-                root = join(parent, size, owner, a, b)
-                within[root] = max(weight, within[a], within[b])
-                limit[root] = within[root] + np.float32(c_reg) / np.float32(size[root])
-    return number_roots(parent, owner, within, internal)
+                root = join(parent, size, a, b)
+                limit[root] = weights[edge] + np.float32(c_reg) / np.float32(size[root])
+    return number_roots(parent)

@@ -33,7 +33,7 @@ class SupervoxelSettings:
         flow_settings: how flow is computed.
         window: new frames that are segmented at once, >= 1. Time and memory are linear in it. Sizes are counted within
             a window, so that a longer one gives longer, hence fewer supervoxels.
-        overlap: frames of the window before whose supervoxels are known and go on, in 1..``window``.
+        overlap: frames of the window before that are segmented once more, so that supervoxels go on, in 1..``window``.
 
     Raises:
         DataError: a value is out of its range.

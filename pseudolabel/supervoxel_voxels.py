@@ -7,8 +7,6 @@ voxel has 26 neighbours: 8 in its frame, 9 in the frame before and 9 in the fram
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -25,68 +23,39 @@ as in a stable sort."""
 
 _MOST = int(np.ceil(np.sqrt(3) * 255 * _PER_LEVEL)) + 1
 _NONE = np.iinfo(np.uint16).max
-UNKNOWN = -1
-
-
-class Merged(NamedTuple):
-    """What merging gives.
-
-    Attributes:
-        labels: int32, one per voxel or region, 0..N-1 without gaps: first the known supervoxels in the order of their
-            numbers, then the new ones in the order in which they are met.
-        internal: float32 (N,), the greatest edge weight within each, Int(C).
-    """
-
-    labels: Int32Array
-    internal: FloatArray
 
 
 def merge_voxels(
-    colours: FloatArray,
-    motion: Int32Array,
-    known: Int32Array,
-    internal: FloatArray,
-    *,
-    c: float,
-    min_size: int,
-    max_link: float,
-) -> Merged:
+    colours: FloatArray, motion: Int32Array, *, c: float, min_size: int, max_link: float
+) -> tuple[Int32Array, int]:
     """Merge the voxels of a window.
 
-    Two components merge when the edge between them weighs at most Int(C) + c / size of either; then each with fewer
-    than ``min_size`` voxels merges along its lightest edge. Known supervoxels never merge with each other, and what
-    was known of their insides stays (Xu et al., ECCV 2012, section 3).
+    Two components merge when the edge between them weighs at most Int(C) + c / size of either, Int(C) being the
+    greatest weight within; then each with fewer than ``min_size`` voxels merges along its lightest edge.
 
     Args:
         colours: float32 (T, H, W, 3), RGB in 0..255, smoothed.
         motion: int32 (T, H, W, 2), (rows, columns) from a pixel to its place in the frame before.
-        known: int32 (K, H, W), K < T, supervoxels 0..F-1 of the first frames, each at least once.
-        internal: float32 (F,), their Int(C).
         c: see the settings.
         min_size: see the settings.
         max_link: see the settings.
 
     Returns:
-        labels (T * H * W,) and what is within.
+        labels int32 (T * H * W,), 0..N-1 in the order in which they are met, and N.
     """
     frames, height, width = colours.shape[:3]
     back = motion[..., 0] * width + motion[..., 1] - height * width
-    bins, counts = _weigh(colours.reshape(-1, 3), motion, len(known), int(min(max_link * _PER_LEVEL, _MOST)))
+    bins, counts = _weigh(colours.reshape(-1, 3), motion, int(min(max_link * _PER_LEVEL, _MOST)))
     ends = np.cumsum(counts)
     order = _sort(bins, ends - counts)
     del bins
     flat = np.ascontiguousarray(back, np.int32).ravel()
-    return Merged(*_merge(order, ends, flat, width, frames * height * width, known.ravel(), internal, c, min_size))
+    return _merge(order, ends, flat, width, frames * height * width, c, min_size)  # type: ignore[no-any-return]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _weigh(
-    colours: FloatArray, motion: Int32Array, known: int, most: int
-) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
-    """Return the rounded weight of every edge and how many have each.
-
-    Edges between known voxels are left out, and so are edges in time that weigh more than ``most``.
-    """
+def _weigh(colours: FloatArray, motion: Int32Array, most: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
+    """Return the rounded weight of every edge and how many have each; edges in time above ``most`` are left out."""
     frames, height, width = motion.shape[:3]
     bins = np.full(frames * height * width * STEPS, _NONE, np.uint16)
     counts = np.zeros(_MOST, np.int64)
@@ -98,12 +67,12 @@ def _weigh(
                     if step < _WITHIN:
                         down, right = (0, 1) if step == 0 else (1, step - 2)
                         j, i, other = y + down, x + right, voxel + down * width + right
-                        inside = t >= known
+                        inside = True
                     else:
                         down, right = (step - _WITHIN) // 3 - 1, (step - _WITHIN) % 3 - 1
                         j, i = y + motion[t, y, x, 0] + down, x + motion[t, y, x, 1] + right
                         other = ((t - 1) * height + j) * width + i
-                        inside = t >= max(known, 1)
+                        inside = t > 0
                     if inside and 0 <= j < height and 0 <= i < width:
                         red = colours[voxel, 0] - colours[other, 0]
                         green = colours[voxel, 1] - colours[other, 1]
@@ -143,36 +112,27 @@ def find_root(parent: Int32Array, node: int) -> int:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def join(parent: Int32Array, size: Int32Array, group: Int32Array, first: int, second: int) -> int:
-    """Merge two roots, of which at most one belongs to a known supervoxel; return the root of both."""
+def join(parent: Int32Array, size: Int32Array, first: int, second: int) -> int:
+    """Merge two roots and return the root of both."""
     if size[first] < size[second]:
         first, second = second, first
     parent[second] = first
     size[first] += size[second]
-    group[first] = max(group[first], group[second])
     return first
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def number_roots(
-    parent: Int32Array, group: Int32Array, within: FloatArray, internal: FloatArray
-) -> tuple[Int32Array, FloatArray]:
-    """Return the number of each node's component, known ones first, and Int(C) of each component."""
-    count = len(internal)
-    numbers = np.full(len(parent), UNKNOWN, np.int32)
+def number_roots(parent: Int32Array) -> tuple[Int32Array, int]:
+    """Return the number of each node's component, in the order in which they are met, and how many there are."""
+    count = 0
+    numbers = np.full(len(parent), -1, np.int32)
     for node in range(len(parent)):
         root = find_root(parent, node)
-        if numbers[root] == UNKNOWN:
-            numbers[root] = group[root]
-            if group[root] == UNKNOWN:
-                numbers[root] = count
-                count += 1
+        if numbers[root] < 0:
+            numbers[root] = count
+            count += 1
         numbers[node] = numbers[root]
-    greatest = np.zeros(count, np.float32)
-    for node in range(len(parent)):
-        if parent[node] == node:
-            greatest[numbers[node]] = within[node]
-    return numbers, greatest
+    return numbers, count
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -182,63 +142,38 @@ def _merge(
     back: Int32Array,
     width: int,
     voxels: int,
-    known: Int32Array,
-    internal: FloatArray,
     c: float,
     min_size: int,
-) -> tuple[Int32Array, FloatArray]:
+) -> tuple[Int32Array, int]:
     parent = np.arange(voxels).astype(np.int32)
     size = np.ones(voxels, np.int32)
-    group = np.full(voxels, UNKNOWN, np.int32)
-    within = np.zeros(voxels, np.float32)
     limit = np.full(voxels, np.float32(c))
-    first_of = np.full(len(internal), UNKNOWN, np.int32)
-    for voxel in range(len(known)):
-        label = known[voxel]
-        if first_of[label] == UNKNOWN:
-            first_of[label] = voxel
-            group[voxel] = label
-            within[voxel] = internal[label]
-        else:
-            parent[voxel] = first_of[label]
-            size[first_of[label]] += 1
-    for label in range(len(internal)):
-        root = first_of[label]
-        limit[root] = internal[label] + c / size[root]
-    left, begin = 0, 0
-    left_ends = np.empty_like(ends)  # edges between two components are looked at again
-    for weight in range(len(ends)):
+    left = 0  # edges between two components are looked at again
+    begin = 0
+    for weight in range(len(ends)):  # in rising order, so the weight that joins two components is the greatest within
         value = np.float32(weight / _PER_LEVEL)
         for place in range(begin, ends[weight]):
             edge = order[place]
             voxel = edge // STEPS
             other = _other_end(voxel, edge - voxel * STEPS, back, width)
             a, b = find_root(parent, voxel), find_root(parent, other)
-            if a == b or (group[a] != UNKNOWN and group[b] != UNKNOWN):
+            if a == b:
                 continue
             if value <= limit[a] and value <= limit[b]:
-                root = join(parent, size, group, a, b)
-                within[root] = max(value, within[a], within[b])
-                limit[root] = within[root] + c / size[root]
+                root = join(parent, size, a, b)
+                limit[root] = value + c / size[root]
             else:
                 order[left] = edge
                 left += 1
         begin = ends[weight]
-        left_ends[weight] = left
-    begin = 0
-    for weight in range(len(ends)):
-        for place in range(begin, left_ends[weight]):
-            edge = order[place]
-            voxel = edge // STEPS
-            other = _other_end(voxel, edge - voxel * STEPS, back, width)
-            a, b = find_root(parent, voxel), find_root(parent, other)
-            if a == b or (group[a] != UNKNOWN and group[b] != UNKNOWN):
-                continue
-            if size[a] < min_size or size[b] < min_size:
-                root = join(parent, size, group, a, b)
-                within[root] = max(within[a], within[b], np.float32(weight / _PER_LEVEL))
-        begin = left_ends[weight]
-    return number_roots(parent, group, within, internal)
+    for place in range(left):
+        edge = order[place]
+        voxel = edge // STEPS
+        other = _other_end(voxel, edge - voxel * STEPS, back, width)
+        a, b = find_root(parent, voxel), find_root(parent, other)
+        if a != b and (size[a] < min_size or size[b] < min_size):
+            join(parent, size, a, b)
+    return number_roots(parent)
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]

@@ -1,7 +1,8 @@
-"""Supervoxels of a long video, window after window: what is known goes on, memory does not grow.
+"""Supervoxels of a long video, window after window: memory does not grow, and numbers go on.
 
-Xu, Xiong and Corso (ECCV 2012): a window is segmented given the supervoxels of the frames before it, at every level.
-These keep their numbers, take in what follows them, and are neither split nor merged with each other.
+Every window is segmented by itself, with the last frames of the window before it. A supervoxel takes over the number
+of that one with which it shares most of these frames, at every level. (Xu, Xiong and Corso, ECCV 2012, keep for ever
+what was merged once; then errors add up, and accuracy falls from window to window.)
 """
 
 from __future__ import annotations
@@ -16,25 +17,8 @@ from pseudolabel.flow import flow_with
 from pseudolabel.graphs import Int64Array
 from pseudolabel.supervoxel_regions import contract, merge_regions, region_graph
 from pseudolabel.supervoxel_settings import SupervoxelSettings
-from pseudolabel.supervoxel_voxels import UNKNOWN, Merged, merge_voxels
-from pseudolabel.types import DataError, FloatArray, Int32Array, UInt8Array
-
-
-@dataclass(frozen=True)
-class Level:
-    """The supervoxels of one level that a window meets: those it knows first, then its new ones.
-
-    Attributes:
-        ids: int32 (N,), their numbers in the video, 0, 1, 2, ... in the order in which they are met.
-        parents: int32 (N,), the position of each one's parent in the next level; empty at the highest.
-        internal: float32 (N,), Int(C).
-        known: how many the window knew.
-    """
-
-    ids: Int32Array
-    parents: Int32Array
-    internal: FloatArray
-    known: int
+from pseudolabel.supervoxel_voxels import merge_voxels
+from pseudolabel.types import BoolArray, DataError, FloatArray, Int32Array, UInt8Array
 
 
 @dataclass(frozen=True)
@@ -42,28 +26,37 @@ class Window:
     """The supervoxels of some frames.
 
     Attributes:
-        labels: int32 (T, H, W), positions in ``levels[0]``; the new frames only.
-        levels: from level 0 upwards.
+        labels: int32 (T, H, W), the part of level 0 of each pixel, 0..N-1; the new frames only.
+        before: int32 (H, W), the same for the frame before them; None in the first window.
+        ids: of each level from 0 upwards int32 (N,), the number in the video of the supervoxel that a part lies in: 0,
+            1, 2, ... in the order in which they are met. Those that no new frame shows have numbers below 0.
     """
 
     labels: Int32Array
-    levels: tuple[Level, ...]
+    before: Int32Array | None
+    ids: tuple[Int32Array, ...]
 
     def project(self, level: int) -> Int32Array:
         """Return the numbers of the supervoxels of one level, int32 (T, H, W)."""
-        table = np.arange(len(self.levels[0].ids), dtype=np.int32)
-        for lower in self.levels[:level]:
-            table = lower.parents[table]
-        return self.levels[level].ids[table][self.labels]
+        return self.ids[level][self.labels]
+
+    def frame_before(self, frame: int, level: int) -> Int32Array | None:
+        """Return what the frame before one of the new frames shows as this window has cut it, int32 (H, W).
+
+        Where it is a frame of the window before, this differs from what that window says of it; so what changes between
+        two frames can be told from what changes between two windows.
+        """
+        labels = self.labels[frame - 1] if frame else self.before
+        return None if labels is None else self.ids[level][labels]
 
 
 @dataclass(frozen=True)
 class _Past:
-    """The last frames of the window before, and what is known of them: positions as in :class:`Window`."""
+    """The last frames of the window before, their labels (K, H, W) and its ids, as in :class:`Window`."""
 
     frames: list[UInt8Array]
     labels: Int32Array
-    levels: tuple[Level, ...]
+    ids: tuple[Int32Array, ...]
 
 
 def segment_windows(frames: Iterable[UInt8Array], *, levels: int, settings: SupervoxelSettings) -> Iterator[Window]:
@@ -121,53 +114,95 @@ def _segment(
     """Segment the frames ``run`` after ``past``; ``made`` counts the supervoxels of each level and is raised."""
     frames = [*past.frames, *run] if past else run
     before = len(frames) - len(run)
-    motion = _motion(frames, before, settings)
+    motion = _motion(frames, settings)
+    labels, above = _levels(frames, motion, len(made) - 1, settings)
+    new = labels[before:]
+    shown = np.zeros(len(above[0]), bool)
+    shown[new.ravel()] = True
     if past is None:
-        none = Level(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32), 0)
-        known, levels = np.zeros((0, *run[0].shape[:2]), np.int32), (none,) * len(made)
+        pairs, shares = np.zeros((0, 2), np.int64), np.zeros(0, np.int64)
     else:
-        known, levels = past.labels, past.levels
+        pairs, shares = _shared(past.labels, labels[:before])
+    ids = tuple(
+        _go_on(parts, shown, pairs, shares, past.ids[level] if past else None, made[level : level + 1])
+        for level, parts in enumerate(above)
+    )
+    window = Window(new, labels[before - 1] if before else None, ids)
+    return window, _Past(frames[-settings.overlap :], labels[-settings.overlap :], ids)
+
+
+def _levels(
+    frames: list[UInt8Array], motion: Int32Array, levels: int, settings: SupervoxelSettings
+) -> tuple[Int32Array, list[Int32Array]]:
+    """Segment frames by themselves.
+
+    Returns:
+        labels int32 (T, H, W) of level 0, and for each level from 0 on the supervoxel around each label, int32 (N,).
+    """
     colours = _smoothed(frames, settings.sigma)
-    sizes = {"c": settings.c, "min_size": settings.min_size, "max_link": settings.max_link}
-    merged = merge_voxels(colours, motion, known, levels[0].internal, **sizes)  # type: ignore[arg-type]
-    labels = merged.labels.reshape(motion.shape[:3])
+    flat, count = merge_voxels(colours, motion, c=settings.c, min_size=settings.min_size, max_link=settings.max_link)
+    labels = flat.reshape(motion.shape[:3])
     lab = np.stack([np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2LAB), np.uint8) for frame in frames])
-    graph = region_graph(labels, len(merged.internal), colours, lab, motion, settings=settings)
-    del colours, lab
-    done: list[Level] = []
-    for level, old in enumerate(levels[:-1]):
-        group = np.full(len(merged.internal), UNKNOWN, np.int32)
-        group[: len(old.parents)] = old.parents
-        upper = merge_regions(
+    graph = region_graph(labels, count, colours, lab, motion, settings=settings)
+    above = [np.arange(count, dtype=np.int32)]
+    for level in range(levels):
+        upper, count = merge_regions(
             graph,
-            group,
-            levels[level + 1].internal,
             c_reg=settings.c_reg * settings.c_reg_growth**level,
             min_size=settings.min_size * settings.min_size_growth ** (level + 1),
         )
-        done.append(_level(merged, upper.labels, old, made, level))
-        graph, merged = contract(graph, upper.labels, len(upper.internal)), upper
-    done.append(_level(merged, np.zeros(0, np.int32), levels[-1], made, len(done)))
-    window = Window(labels[before:], tuple(done))
-    return window, _remember(window, frames, labels, settings.overlap)
+        above.append(upper[above[-1]])
+        graph = contract(graph, upper, count)
+    return labels, above
 
 
-def _level(merged: Merged, parents: Int32Array, old: Level, made: Int64Array, level: int) -> Level:
-    new = len(merged.internal) - len(old.ids)
-    ids = np.concatenate([old.ids, np.arange(made[level], made[level] + new)]).astype(np.int32)
-    made[level] += new
-    return Level(ids, parents, merged.internal, len(old.ids))
+def _shared(old: Int32Array, new: Int32Array) -> tuple[Int64Array, Int64Array]:
+    """Return which labels of two maps of the same frames meet, int64 (P, 2), and in how many pixels (P,)."""
+    span = int(new.max()) + 1
+    keys, pixels = np.unique(old.ravel().astype(np.int64) * span + new.ravel(), return_counts=True)
+    return np.stack(np.divmod(keys, span), axis=1), pixels
 
 
-def _remember(window: Window, frames: list[UInt8Array], labels: Int32Array, overlap: int) -> _Past:
-    """Keep what the last frames hold: of each level the supervoxels that are alive there, renumbered."""
-    used, inverse = np.unique(labels[-overlap:], return_inverse=True)
-    kept, last = [], inverse.reshape(labels[-overlap:].shape).astype(np.int32)
-    for level in window.levels:
-        upper, parents = np.unique(level.parents[used], return_inverse=True) if len(level.parents) else (used, used[:0])
-        kept.append(Level(level.ids[used], parents.astype(np.int32), level.internal[used], 0))
-        used = upper
-    return _Past(frames[-overlap:], last, tuple(kept))
+def _go_on(
+    parts: Int32Array,
+    shown: BoolArray,
+    pairs: Int64Array,
+    shares: Int64Array,
+    old: Int32Array | None,
+    made: Int64Array,
+) -> Int32Array:
+    """Number the supervoxels of one level.
+
+    Those that share most with a numbered one choose first; each number is given once, and what is left gets new ones.
+
+    Args:
+        parts: int32 (N,), the supervoxel 0..M-1 that each label lies in.
+        shown: bool (N,), whether a new frame shows the label.
+        pairs: int64 (P, 2), a label of the window before and one of this that share pixels.
+        shares: int64 (P,), how many.
+        old: the numbers of this level in the window before, by its labels; None = there is none.
+        made: (1,), how many numbers are in use; raised.
+
+    Returns:
+        int32 (N,), the number by label; below 0 where no new frame shows the supervoxel.
+    """
+    count = int(parts.max()) + 1
+    seen = np.zeros(count, bool)
+    seen[parts[shown]] = True
+    ids = -1 - np.arange(count, dtype=np.int32)
+    if old is not None and len(pairs):
+        keys, inverse = np.unique(old[pairs[:, 0]].astype(np.int64) * count + parts[pairs[:, 1]], return_inverse=True)
+        numbers, heirs = np.divmod(keys, count)
+        given: set[int] = set()
+        for place in np.argsort(-np.bincount(inverse, shares), kind="stable"):
+            number, heir = int(numbers[place]), int(heirs[place])
+            if seen[heir] and ids[heir] < 0 and number not in given:
+                ids[heir] = number
+                given.add(number)
+    fresh = seen & (ids < 0)
+    ids[fresh] = made[0] + np.arange(fresh.sum())
+    made[0] += fresh.sum()
+    return ids[parts]
 
 
 def _smoothed(frames: list[UInt8Array], sigma: float) -> FloatArray:
@@ -175,11 +210,11 @@ def _smoothed(frames: list[UInt8Array], sigma: float) -> FloatArray:
     return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in colours] if sigma > 0 else colours)
 
 
-def _motion(frames: list[UInt8Array], before: int, settings: SupervoxelSettings) -> Int32Array:
+def _motion(frames: list[UInt8Array], settings: SupervoxelSettings) -> Int32Array:
     """Return (rows, columns) from each pixel to its place in the frame before, int32 (T, H, W, 2)."""
     motion = np.zeros((len(frames), *frames[0].shape[:2], 2), np.int32)
     if settings.follow_motion:
-        for t in range(max(before, 1), len(frames)):
+        for t in range(1, len(frames)):
             flow = flow_with(settings.flow_settings, frames[t], frames[t - 1])
             motion[t] = np.rint(flow[..., ::-1])
     return motion

@@ -1,13 +1,14 @@
 """Supervoxels: space-time regions of a video that keep to edges and last over many frames, as a tree of levels.
 
 Hierarchical graph-based video segmentation (GBH): Grundmann, Kwatra, Han and Essa, CVPR 2010, with the constants and
-the histogram distance of LIBSVX (Xu and Corso, CVPR 2012), streamed as Xu, Xiong and Corso, ECCV 2012.
+the histogram distance of LIBSVX (Xu and Corso, CVPR 2012), streamed in windows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from pseudolabel.supervoxel_windows import segment_windows
 from pseudolabel.types import DataError, Int32Array, UInt8Array
 
 __all__ = [
+    "FramePair",
     "SupervoxelSettings",
     "SupervoxelTree",
     "segment_hierarchy",
     "segment_supervoxels",
+    "stream_pairs",
     "stream_supervoxels",
 ]
 
@@ -30,35 +33,33 @@ _DEFAULT = SupervoxelSettings()
 class SupervoxelTree:
     """The supervoxels of a clip at all levels.
 
+    Within a window of ``settings.window`` frames they are a tree: each lies in one of the next level. A window as long
+    as the clip makes one tree of it (and takes memory for all its frames at once); otherwise supervoxels go on from
+    window to window, level by level, and a part may come to lie in another one.
+
     Attributes:
-        labels: int32 (T, H, W), level 0, numbers 0..N-1 without gaps.
-        parents: for each level but the highest int32 (N,), the number in the next level of the supervoxel around.
+        labels: int32 (T, H, W), the part of each pixel, numbers 0..P-1 without gaps. A part is what a supervoxel of
+            level 0 covers within a window.
+        ids: for each level from 0 upwards int32 (P,), the number of the supervoxel that a part lies in.
     """
 
     labels: Int32Array
-    parents: tuple[Int32Array, ...]
+    ids: tuple[Int32Array, ...]
 
     @property
     def levels(self) -> int:
         """The highest level; there are ``levels + 1``, from 0."""
-        return len(self.parents)
+        return len(self.ids) - 1
 
-    def ancestors(self, level: int) -> Int32Array:
-        """Return the number at ``level`` of each supervoxel of level 0, int32 (N,).
+    def project(self, level: int) -> Int32Array:
+        """Return the supervoxel of ``level`` of each pixel, int32 (T, H, W), numbers 0..N-1 without gaps.
 
         Raises:
             DataError: there is no such level.
         """
         if not 0 <= level <= self.levels:
             raise DataError(f"Supervoxels: level must be in 0..{self.levels}, got {level}. Ask for one of these.")
-        table = np.arange(int(self.labels.max()) + 1, dtype=np.int32)
-        for parents in self.parents[:level]:
-            table = parents[table]
-        return table
-
-    def project(self, level: int) -> Int32Array:
-        """Return the supervoxel of ``level`` of each pixel, int32 (T, H, W), numbers 0..N-1 without gaps."""
-        return self.ancestors(level)[self.labels]
+        return self.ids[level][self.labels]
 
 
 def segment_hierarchy(
@@ -74,12 +75,15 @@ def segment_hierarchy(
         DataError: there is no frame, or a frame is not uint8 (H, W, 3) or not of the first one's size.
     """
     maps: list[Int32Array] = []
-    parents: list[list[Int32Array]] = [[] for _ in range(settings.levels)]
+    ids: list[list[Int32Array]] = [[] for _ in range(settings.levels + 1)]
+    parts = 0
     for window in segment_windows(frames, levels=settings.levels, settings=settings):
-        maps.append(window.levels[0].ids[window.labels])
-        for lower, upper, found in zip(window.levels[:-1], window.levels[1:], parents, strict=True):
-            found.append(upper.ids[lower.parents[lower.known :]])
-    return SupervoxelTree(_joined(maps), tuple(np.concatenate(found) for found in parents))
+        shown, labels = np.unique(window.labels, return_inverse=True)
+        maps.append((labels.reshape(window.labels.shape) + parts).astype(np.int32))
+        parts += len(shown)
+        for found, own in zip(ids, window.ids, strict=True):
+            found.append(own[shown])
+    return SupervoxelTree(_joined(maps), tuple(np.concatenate(found) for found in ids))
 
 
 def segment_supervoxels(
@@ -120,8 +124,30 @@ def stream_supervoxels(
     Raises:
         DataError: as :func:`segment_supervoxels`, but no frame gives no map.
     """
+    for frame in stream_pairs(frames, level=level, settings=settings):
+        yield frame.labels
+
+
+class FramePair(NamedTuple):
+    """The supervoxels of a frame, and of the one before it.
+
+    Attributes:
+        labels: int32 (H, W), numbers >= 0 that go on through the video.
+        before: int32 (H, W), what the frame before shows; None for the first one. Both frames were cut together, so
+            that what differs has changed in the video; numbers below 0 are those that do not go on.
+    """
+
+    labels: Int32Array
+    before: Int32Array | None
+
+
+def stream_pairs(
+    frames: Iterable[UInt8Array], *, level: int = 10, settings: SupervoxelSettings = _DEFAULT
+) -> Iterator[FramePair]:
+    """Do as :func:`stream_supervoxels`, and yield each frame together with the one before it."""
     for window in segment_windows(frames, levels=level, settings=settings):
-        yield from window.project(level)
+        for frame, labels in enumerate(window.project(level)):
+            yield FramePair(labels, window.frame_before(frame, level))
 
 
 def _joined(maps: list[Int32Array]) -> Int32Array:

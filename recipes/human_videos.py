@@ -26,8 +26,8 @@ from pseudolabel.proposal_files import read_proposals
 from pseudolabel.proposals import Proposals, ProposalSettings, propose_regions
 from pseudolabel.shots import Shot, detect_shots
 from pseudolabel.supervoxel_shots import find_shots_and_key_frames
-from pseudolabel.supervoxels import SupervoxelSettings, stream_supervoxels
-from pseudolabel.types import DataError, Int32Array, UInt8Array
+from pseudolabel.supervoxels import FramePair, SupervoxelSettings, stream_pairs
+from pseudolabel.types import DataError, UInt8Array
 from pseudolabel.video_context import build_context
 from recipes.context_store import ContextStore
 from recipes.quiet import unsaid
@@ -80,9 +80,10 @@ def find_key_frames(
         reader = VideoReader(record.path)
         size = fit_longest_side(reader.size, max_side)
         cuts = detect_shots(resize(frame, size) for frame in reader) if split_at_cuts else None
-        maps = _supervoxel_maps((resize(frame, size) for frame in reader), cuts, level=level, settings=supervoxels)
+        pairs = _supervoxel_pairs((resize(frame, size) for frame in reader), cuts, level=level, settings=supervoxels)
         with MapSpool() as spool:
-            shots = find_shots_and_key_frames(spool.keep(maps), cut_share=cut_share, key_changes=key_changes)
+            kept = (pair for pair in pairs if spool.keep(pair.labels))
+            shots = find_shots_and_key_frames(kept, cut_share=cut_share, key_changes=key_changes)
             if not shots:
                 raise DataError(f"{record.path} has no frame.")
             chosen = [thin_out(shot.key_frames, most) for shot in shots]
@@ -106,20 +107,21 @@ def find_key_frames(
     return {"videos": len(notes), **total, "skipped": failed}
 
 
-def _supervoxel_maps(
+def _supervoxel_pairs(
     frames: Iterator[UInt8Array], cuts: Sequence[Shot] | None, *, level: int, settings: SupervoxelSettings
-) -> Iterator[Int32Array]:
-    """Yield the supervoxels int32 (H, W) of every frame; each part of a video has numbers of its own."""
+) -> Iterator[FramePair]:
+    """Yield the supervoxels of every frame and the one before; each part of a video has numbers of its own."""
     if cuts is None:
-        yield from stream_supervoxels(frames, level=level, settings=settings)
+        yield from stream_pairs(frames, level=level, settings=settings)
         return
-    first = 0
+    free, last = 0, None
     for shot in cuts:
-        highest = first
-        for labels in stream_supervoxels(islice(frames, shot.stop - shot.start), level=level, settings=settings):
-            highest = max(highest, first + int(labels.max()) + 1)
-            yield labels + np.int32(first)
-        first = highest
+        first = np.int32(free)
+        for pair in stream_pairs(islice(frames, shot.stop - shot.start), level=level, settings=settings):
+            labels = pair.labels + first
+            before = last if pair.before is None else np.where(pair.before < 0, pair.before, pair.before + first)
+            yield FramePair(labels, before)
+            free, last = max(free, int(labels.max()) + 1), labels
 
 
 def make_contexts(

@@ -16,6 +16,7 @@ from pseudolabel.supervoxels import (
     SupervoxelSettings,
     segment_hierarchy,
     segment_supervoxels,
+    stream_pairs,
     stream_supervoxels,
 )
 from pseudolabel.types import DataError
@@ -35,19 +36,14 @@ def scene(frames: int, *, seed: int = 0, size: tuple[int, int] = (32, 40)) -> np
     return np.clip(clip + rng.normal(0, 1.5, clip.shape), 0, 255).astype(np.uint8)
 
 
-def plain_merge(
-    edges: Sequence[Edge], sizes: Sequence[int], group: Sequence[int], internal: Sequence[float], c: float, least: float
-) -> list[set[int]]:
-    """Felzenszwalb and Huttenlocher with sets, edges given from light to heavy; ``group`` >= 0 is known."""
-    parts: list[set[int]] = [{i for i, own in enumerate(group) if own == known} for known in range(len(internal))]
-    parts += [{i} for i, own in enumerate(group) if own < 0]
-    within = {id(part): internal[k] if k < len(internal) else 0.0 for k, part in enumerate(parts)}
-    known = {id(part) for part in parts[: len(internal)]}
-    of = {i: part for part in parts for i in part}
+def plain_merge(edges: Sequence[Edge], sizes: Sequence[int], c: float, least: float) -> list[set[int]]:
+    """Felzenszwalb and Huttenlocher with sets, edges given from light to heavy."""
+    of = {i: {i} for i in range(len(sizes))}
+    within = {id(part): 0.0 for part in of.values()}
     for turn in range(2):
         for weight, i, j in edges:
             a, b = of[i], of[j]
-            if a is b or (id(a) in known and id(b) in known):
+            if a is b:
                 continue
             count = [sum(sizes[k] for k in part) for part in (a, b)]
             if turn == 0:
@@ -55,8 +51,6 @@ def plain_merge(
             else:
                 join = min(count) < least
             if join:
-                if id(b) in known:
-                    a, b = b, a
                 within[id(a)] = max(weight, within[id(a)], within[id(b)])
                 a |= b
                 of.update(dict.fromkeys(b, a))
@@ -67,7 +61,7 @@ def as_sets(labels: np.ndarray) -> list[set[int]]:
     return [set(np.flatnonzero(labels == label).tolist()) for label in range(labels.max() + 1)]
 
 
-def plain_edges(colours: np.ndarray, motion: np.ndarray, known: int, max_link: float) -> list[Edge]:
+def plain_edges(colours: np.ndarray, motion: np.ndarray, max_link: float) -> list[Edge]:
     """All pairs of neighbouring voxels in the order in which they are merged."""
     frames, height, width = colours.shape[:3]
     steps = [(0, 0, 1), (0, 1, -1), (0, 1, 0), (0, 1, 1)]
@@ -77,7 +71,7 @@ def plain_edges(colours: np.ndarray, motion: np.ndarray, known: int, max_link: f
         for back, dy, dx in steps:
             move = motion[t, y, x] if back else (0, 0)
             s, j, i = t + back, y + dy + move[0], x + dx + move[1]
-            if t < known or s < 0 or not (0 <= j < height and 0 <= i < width):
+            if s < 0 or not (0 <= j < height and 0 <= i < width):
                 continue
             weight = round(float(np.linalg.norm(colours[t, y, x] - colours[s, j, i])) * 16) / 16
             if not back or weight <= max_link:
@@ -85,21 +79,15 @@ def plain_edges(colours: np.ndarray, motion: np.ndarray, known: int, max_link: f
     return sorted(found, key=lambda edge: edge[0])
 
 
-@pytest.mark.parametrize("known_frames", [0, 1])
 @pytest.mark.parametrize("max_link", [12.0, np.inf])
-def test_voxels_merge_as_by_hand(known_frames: int, max_link: float) -> None:
+def test_voxels_merge_as_by_hand(max_link: float) -> None:
     rng = np.random.default_rng(3)
     colours = rng.integers(0, 9, (3, 5, 6, 3)).astype(np.float32) * 3
     motion = rng.integers(-2, 3, (3, 5, 6, 2)).astype(np.int32)
-    known = (np.arange(30).reshape(1, 5, 6) // 10).astype(np.int32)[:known_frames]
-    internal = np.array([1, 4, 9], np.float32)[: 3 * known_frames]
-    found = merge_voxels(colours, motion, known, internal, c=12, min_size=4, max_link=max_link)
-    group = [*known.ravel().tolist(), *[-1] * (90 - known.size)]
-    edges = plain_edges(colours, motion, known_frames, max_link)
-    expected = plain_merge(edges, [1] * 90, group, internal.tolist(), 12, 4)
-    assert sorted(map(sorted, as_sets(found.labels))) == sorted(map(sorted, expected))
-    assert 5 < len(expected) < 40
-    np.testing.assert_array_equal(found.labels[: known.size], known.ravel())
+    labels, count = merge_voxels(colours, motion, c=12, min_size=4, max_link=max_link)
+    expected = plain_merge(plain_edges(colours, motion, max_link), [1] * 90, 12, 4)
+    assert sorted(map(sorted, as_sets(labels))) == sorted(map(sorted, expected))
+    assert 5 < len(expected) == count < 40
 
 
 def random_graph(rng: np.random.Generator, regions: int = 14, bins: int = 4) -> RegionGraph:
@@ -115,20 +103,17 @@ def random_graph(rng: np.random.Generator, regions: int = 14, bins: int = 4) -> 
     )
 
 
-@pytest.mark.parametrize("known", [0, 2])
-def test_regions_merge_as_by_hand(known: int) -> None:
-    graph = random_graph(np.random.default_rng(known))
+@pytest.mark.parametrize("seed", [0, 2])
+def test_regions_merge_as_by_hand(seed: int) -> None:
+    graph = random_graph(np.random.default_rng(seed))
     p = graph.histograms.astype(float) / 40
     total = p[graph.first] + p[graph.second]
     parts = np.divide((p[graph.first] - p[graph.second]) ** 2, total, where=total > 0, out=np.zeros_like(total))
     edges = sorted(zip(parts.sum(axis=1), graph.first.tolist(), graph.second.tolist(), strict=True))
-    group = np.full(14, -1, np.int32)
-    group[:4] = [0, 1, 1, 0] if known else -1
-    internal = np.array([0.1, 0.3], np.float32)[:known]
-    found = merge_regions(graph, group, internal, c_reg=12.0, min_size=50)
-    expected = plain_merge(edges, [40] * 14, group.tolist(), internal.tolist(), 12.0, 50)
-    assert sorted(map(sorted, as_sets(found.labels))) == sorted(map(sorted, expected))
-    assert 1 < len(expected) < 10
+    labels, count = merge_regions(graph, c_reg=12.0, min_size=50)
+    expected = plain_merge(edges, [40] * 14, 12.0, 50)
+    assert sorted(map(sorted, as_sets(labels))) == sorted(map(sorted, expected))
+    assert 1 < len(expected) == count < 10
 
 
 def test_regions_above_hold_those_below() -> None:
@@ -150,9 +135,10 @@ def test_levels_are_a_tree_and_the_object_keeps_its_id() -> None:
     maps = [tree.project(level) for level in range(tree.levels + 1)]
     assert tree.levels == 6 and maps[0].shape == frames.shape[:3] and maps[0].dtype == np.int32
     for lower, upper in pairwise(maps):
-        pairs = np.unique(np.stack([lower.ravel(), upper.ravel()]), axis=1)
-        np.testing.assert_array_equal(pairs[0], np.arange(len(pairs[0])), "each lies in one, and there are no gaps")
-        assert len(np.unique(pairs[1])) == pairs[1].max() + 1 <= len(pairs[0])
+        np.testing.assert_array_equal(np.unique(upper), np.arange(upper.max() + 1))
+        for window in (slice(0, 4), slice(4, 8), slice(8, 11)):
+            pairs = np.unique(np.stack([lower[window].ravel(), upper[window].ravel()]), axis=1)
+            assert len(np.unique(pairs[0])) == len(pairs[0]), "each lies in one"
     assert maps[6].max() < maps[0].max()
     ids = [np.bincount(maps[6][t, 12:20, 7 + t : 15 + t].ravel()).argmax() for t in range(11)]
     assert len(set(ids)) == 1, "over three windows"
@@ -161,6 +147,40 @@ def test_levels_are_a_tree_and_the_object_keeps_its_id() -> None:
         square[t, 10:22, 5 + t : 17 + t] = True
     joint = ((maps[6] == ids[0]) & square).sum() / ((maps[6] == ids[0]) | square).sum()
     assert joint > 0.9
+
+
+def test_a_window_as_long_as_the_clip_makes_one_tree() -> None:
+    tree = segment_hierarchy(scene(11), replace(SMALL, window=11))
+    for level in range(tree.levels):
+        pairs = np.unique(np.stack([tree.project(level).ravel(), tree.project(level + 1).ravel()]), axis=1)
+        np.testing.assert_array_equal(pairs[0], np.arange(len(pairs[0])), "each lies in one, and there are no gaps")
+
+
+def test_later_windows_fit_the_object_as_well_as_the_first() -> None:
+    frames = scene(24, size=(32, 48))
+    labels = segment_supervoxels(frames, level=4, settings=SMALL)
+    wrong = []
+    for t in range(24):
+        square = np.zeros((32, 48), bool)
+        square[10:22, 5 + t : 17 + t] = True
+        whole = np.bincount(labels[t].ravel())
+        inside = np.bincount(labels[t].ravel(), square.ravel(), len(whole))
+        wrong.append(np.minimum(inside, whole - inside).sum() / square.sum())
+    assert max(wrong[4:]) < max(wrong[:4]) + 0.05
+
+
+def test_what_changes_between_windows_is_told_from_what_changes_in_the_video() -> None:
+    frames = np.repeat(scene(1), 12, axis=0)  # nothing moves
+    rng = np.random.default_rng(1)
+    noisy = np.clip(frames + rng.normal(0, 6, frames.shape), 0, 255).astype(np.uint8)
+    pairs = list(stream_pairs(noisy, level=0, settings=SMALL))
+    assert pairs[0].before is None and all(pair.before is not None for pair in pairs[1:])
+    assert all(pair.labels.min() >= 0 for pair in pairs)
+    for inside in (1, 2, 3, 5, 6, 7, 9, 10, 11):
+        np.testing.assert_array_equal(pairs[inside].before, pairs[inside - 1].labels)
+    borders = [(pairs[t].before, pairs[t - 1].labels, pairs[t].labels) for t in (4, 8)]
+    for before, seen, labels in borders:
+        assert len(np.setxor1d(before, labels)) < len(np.setxor1d(seen, labels))
 
 
 def test_one_level_and_the_stream_equal_the_tree() -> None:
@@ -181,7 +201,7 @@ def test_what_was_given_out_never_changes() -> None:
 
 def test_a_cut_is_found_and_windows_are_none() -> None:
     frames = np.concatenate([scene(9), scene(7, seed=5)])
-    shots = find_shots_and_key_frames(stream_supervoxels(frames, level=2, settings=SMALL))
+    shots = find_shots_and_key_frames(stream_pairs(frames, level=2, settings=SMALL))
     assert [(shot.start, shot.stop) for shot in shots] == [(0, 9), (9, 16)]
 
 
