@@ -239,7 +239,8 @@ class ImageSource:
     def _tell(self, table: Path, exclude: Sequence[str]) -> None:
         """List how many images were left out, or stop where none is left."""
         if self.num_without_class:
-            reason = f"images that show none of {', '.join(map(str, self.common))}: {self.num_without_class} left out"
+            shown = ", ".join(map(str, self.common))
+            reason = f"images that show none of {shown}: {self.num_without_class}, of use at most as counter-examples"
             self.skipped.append((str(table), reason))
         if self.num_excluded:
             reason = f"images that show one of {', '.join(exclude)}: {self.num_excluded} left out"

@@ -185,7 +185,7 @@ def _solve(
     known = [share for share in shares if share is not None]
     energy = video_energy(run, known or None, settings)
     if not energy.found:
-        _log.warning("no object: attention, or without it motion, is silent in all of %d frames", len(run))
+        _log.info("no object: attention, or without it motion, is silent in all of %d frames", len(run))
     return cut(energy, fixed)
 
 

@@ -33,10 +33,11 @@ from recipes.images import list_skipped, open_images_of
 from recipes.mcnn_pictures import ShotPictures
 from recipes.run_folder import RunFolder
 from recipes.webly_items import attend_images, image_items, label_images, true_mask, video_items
+from recipes.webly_report import show_retrieval
 from recipes.webly_scores import score_images_by, score_video_segments
 from recipes.webly_settings import check_webly, graph_settings
 from recipes.webly_videos import LabelOptions, label_videos
-from recipes.webly_web import Web, is_web, open_web, retrieve_videos, web_space
+from recipes.webly_web import Web, is_web, open_web, retrieval_problems, retrieve_videos, web_space
 from recipes.workspace import Workspace, open_source
 
 
@@ -96,9 +97,11 @@ class Webly:
             source: Any = VideosSource(self.run.path / "web", val_share=0.0, label_space=self.space)
         else:
             source = open_source(cfg.data, label_space=self.space)
-        found = Workspace(cfg, self.run.path, source)
+        found = Workspace(cfg, self.run.path, source, least_classes=1)  # attention comes from the images
         if rank() == 0:
             list_skipped(found, self.images)
+            for name, reason in retrieval_problems(cfg, self.run.state.get("web"), self.run.path / "web"):
+                found.list_skipped(name, reason)
         return found
 
     @cached_property
@@ -132,6 +135,7 @@ class Webly:
         found: dict[str, Any] = {}
         if rank() == 0:
             found = retrieve_videos(self.cfg, self.web, self.space, self.encoder, folder)
+            show_retrieval(found)
         barrier()
         return found
 
@@ -142,14 +146,15 @@ class Webly:
         if rank() == 0:
             options, shots, versions = self._label_options(), self.shots, self.versions
             found = label_videos(workspace.train, self.space, options, shots, versions, workers=self.cfg.workers)
+            for name, reason in (*found["failed"], *found["unused"]):
+                workspace.list_skipped(name, reason)
             if not found["used"]:
                 raise DataError(
-                    f"No video gave a label: {found}. Lower relevance.threshold, or train the classifier longer."
+                    f"None of {found['videos']} videos gave a label; {self.run.path / 'skipped.csv'} tells why of each. "
+                    "Lower relevance.threshold, or train the classifier longer (encoder2d.epochs)."
                 )
             if versions.current() is None:
                 versions.publish(0)
-            for name, reason in found["failed"]:
-                workspace.list_skipped(name, reason)
             self._draw()
         barrier()
         return found

@@ -57,7 +57,8 @@ def describe(cfg: DictConfig, stages: dict[str, Any]) -> dict[str, Any]:
 
 def show_tables(cfg: DictConfig, stages: dict[str, Any], results: dict[str, Any], folder: Path) -> None:
     """Print what was retrieved and Tables 1, 2 and 4, and write them as CSV."""
-    _show_retrieval(results["retrieval"], folder)
+    if results["retrieval"]:
+        show_retrieval(results["retrieval"], folder)
     where, twin = results["tested_on"], results["twin"]
     models = [*results["models"], *([twin] if twin else [])]
     full = twin.get(where, {}).get("miou")
@@ -93,9 +94,8 @@ def model_name(cfg: DictConfig, stage: str) -> str:
     return NAMES[stage] + (", end to end" if together else "")
 
 
-def _show_retrieval(found: dict[str, Any], folder: Path) -> None:
-    if not found:
-        return
+def show_retrieval(found: dict[str, Any], folder: Path | None = None) -> None:
+    """Print how much was found of each class, and how much of it is right where that is known; write it as CSV."""
     quality = found.get("quality", {})
     header = ("class", "videos", "clips", "seconds", *(("precision", "recall") if quality else ()))
     rows = []

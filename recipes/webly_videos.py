@@ -83,7 +83,8 @@ def label_videos(
 
     Returns:
         counts over all videos: ``frames``, ``relevant``, ``intervals``, ``kept`` frames, ``empty`` ones (relevant and
-        sampled, but without an object, or with a tiny one), and ``failed``: (video, reason) where one is broken.
+        sampled, but without an object, or with a tiny one), ``failed``: (video, reason) where one is broken, and
+        ``unused``: the same where one gave no label.
     """
     jobs = [(record, tag) for record in records for tag in record.tags]
     missing = [job for job in jobs if not shots.is_written(part_name(*job))]
@@ -96,8 +97,21 @@ def label_videos(
         failed = sorted([name, reason] for name, reason in bar if reason)
     names = [name for name in (part_name(*job) for job in jobs) if shots.is_written(name)]
     counts = [shots.summary(name) for name in names]
+    unused = [[name, _why_unused(of, options)] for name, of in zip(names, counts, strict=True) if not of["kept"]]
     totals = {key: sum(of.get(key, 0) for of in counts) for key in ("frames", "relevant", "intervals", "kept", "empty")}
-    return {**totals, "videos": len(jobs), "used": sum(of["kept"] > 0 for of in counts), "failed": failed}
+    return {**totals, "videos": len(jobs), "used": len(names) - len(unused), "failed": failed, "unused": unused}
+
+
+def _why_unused(counts: Mapping[str, float], options: LabelOptions) -> str:
+    if not counts["intervals"]:
+        return (
+            f"no label: no {options.more_than + 1} frames in a row of its {counts['frames']} score "
+            f"{options.threshold} (relevance.threshold)"
+        )
+    return (
+        f"no label: attention, or without it motion, shows no object in any sampled one of its {counts['relevant']} "
+        "relevant frames"
+    )
 
 
 def part_name(record: VideoRecord, tag: Tag) -> str:

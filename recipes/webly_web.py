@@ -90,6 +90,32 @@ def retrieve_videos(cfg: DictConfig, web: Web, space: LabelSpace, encoder: Encod
     return {**found, "quality": {**_rates(quality.overall), "key_frames": key_frames, "classes": each}}
 
 
+def retrieval_problems(cfg: DictConfig, found: Mapping[str, Any] | None, folder: Path) -> list[tuple[str, str]]:
+    """Return what could not be read, and each class of which no clip was kept, both with the reason.
+
+    Args:
+        cfg: the whole configuration.
+        found: what :func:`retrieve_videos` returned; None if nothing was retrieved.
+        folder: of the clips.
+    """
+    if not found:
+        return []
+    limits, lines = cfg.retrieval, [(name, reason) for name, reason in found["skipped"]]
+    for name in (name for name, clips in found["clips"].items() if not clips):
+        scored, best = found["thumbnails"][name]
+        if name in found["without_hit"]:
+            reason = "its search word finds nothing; give another: data.keywords={" + name + ": …}"
+        elif best <= limits.thumbnail:
+            reason = (
+                f"none of {scored} thumbnails scores above retrieval.thumbnail={limits.thumbnail} (best: {best:.2f}); "
+                "lower it, or train the classifier longer (encoder2d.epochs)"
+            )
+        else:
+            reason = f"no key frame scores above retrieval.key_frame={limits.key_frame}, or no video could be read"
+        lines.append((name, f"no clip was found: {reason}. Every decision is in {folder / MANIFEST}"))
+    return lines
+
+
 def _rates(quality: Quality) -> dict[str, float | None]:
     shown = {"precision": quality.precision, "recall": quality.recall}
     return {name: None if np.isnan(rate) else round(rate, 4) for name, rate in shown.items()}

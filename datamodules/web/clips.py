@@ -52,7 +52,7 @@ def cut_clips(
         for place, (seconds, value, reason) in enumerate(zip(times, scores, reasons, strict=True))
     ]
     if trouble:
-        decisions.append(Decision(name, hit.id, hit.title, "key_frame", False, trouble))
+        decisions.append(Decision(name, hit.id, hit.title, "key_frame", False, trouble, broken=True))
     best = {times[place]: scores[place] for place in kept}
     for start, stop, inside in _windows_of(path, sorted(best), settings):
         centre = max(inside, key=lambda seconds: (best[seconds], -seconds))

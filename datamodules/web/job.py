@@ -108,7 +108,7 @@ class Job:
 
     def _judge(self, name: str, hit: VideoHit, reason: str, scores: Iterator[float]) -> Decision:
         if reason:
-            return Decision(name, hit.id, hit.title, "thumbnail", False, reason)
+            return Decision(name, hit.id, hit.title, "thumbnail", False, reason, broken=True)
         value, least = next(scores), self.settings.thumbnail
         reason = f"score above {least}" if value > least else f"score not above {least}"
         return Decision(name, hit.id, hit.title, "thumbnail", value > least, reason, score=value)
@@ -122,7 +122,7 @@ class Job:
             except SourceUnavailable:
                 raise
             except DataError as error:
-                return [asdict(Decision(name, hit.id, hit.title, "download", False, str(error)))]
+                return [asdict(Decision(name, hit.id, hit.title, "download", False, str(error), broken=True))]
             done = Decision(name, hit.id, hit.title, "download", True, "the thumbnail passed")
             clips = cut_clips(name, hit, path, lambda images: self._scores(name, images), self.folder, self.settings)
             return [asdict(row) for row in (done, *clips)]

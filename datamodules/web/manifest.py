@@ -38,6 +38,7 @@ class Decision:
         file: of the window, in the folder of the manifest.
         start: of the window's first frame, in seconds.
         stop: end of the window's last frame, in seconds.
+        broken: the video or its thumbnail could not be read, or only in part. Not a column.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Decision:
     file: str = ""
     start: float | None = None
     stop: float | None = None
+    broken: bool = False
 
     def cells(self) -> list[str]:
         """Return its cells in the order of :data:`COLUMNS`: times to 1 ms, scores to 1e-6."""

@@ -21,7 +21,8 @@ class RetrievalSummary:
         seconds: class -> seconds of these clips.
         counts: step -> (kept, looked at), over all classes.
         without_hit: classes whose search word found nothing.
-        skipped: what the source could not use, as (id or file, reason).
+        skipped: what the source could not use, and what could not be read, as (id or file, reason).
+        thumbnails: class -> how many were scored, and the best score (0 if none was).
     """
 
     folder: Path
@@ -31,6 +32,7 @@ class RetrievalSummary:
     counts: dict[str, tuple[int, int]]
     without_hit: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
+    thumbnails: dict[str, tuple[int, float]]
 
 
 class Tally:
@@ -42,12 +44,18 @@ class Tally:
         self.clips: Counter[str] = Counter()
         self.seconds: dict[str, float] = defaultdict(float)
         self.videos: dict[str, set[str]] = defaultdict(set)
+        self.broken: dict[tuple[str, str], None] = {}  # in the order in which they are met, each once
+        self.scored: dict[str, list[float]] = defaultdict(list)
 
     def add(self, decisions: Sequence[Decision]) -> None:
         """Count some."""
         for row in decisions:
             self.seen[row.step] += 1
             self.kept[row.step] += row.kept
+            if row.broken:
+                self.broken[row.id, row.reason] = None
+            if row.step == "thumbnail" and row.score is not None:
+                self.scored[row.name].append(row.score)
             if row.step == "window" and row.kept:
                 self.clips[row.name] += 1
                 self.seconds[row.name] += (row.stop or 0.0) - (row.start or 0.0)
@@ -69,5 +77,6 @@ class Tally:
             {name: round(self.seconds[name], 3) for name in classes},
             {step: (self.kept[step], seen) for step, seen in self.seen.items()},
             without_hit,
-            skipped,
+            (*skipped, *self.broken),
+            {name: (len(self.scored[name]), round(max(self.scored[name], default=0.0), 4)) for name in classes},
         )

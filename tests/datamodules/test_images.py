@@ -58,7 +58,9 @@ def test_records_in_the_words_of_the_label_space(root: Path) -> None:
     assert source.common == (Tag("cat"), Tag("person")) and source.num_classes_in_common == 2
     assert (source.num_without_class, source.num_excluded) == (1, 0)
     assert [record.tags for record in source.negatives] == [()] and source.negatives[0] not in source.records
-    assert source.skipped == [(str(root / "labels.csv"), "images that show none of cat, person: 1 left out")]
+    assert source.skipped == [
+        (str(root / "labels.csv"), "images that show none of cat, person: 1, of use at most as counter-examples")
+    ]
     assert "1 train, 1 val, 1 test" in source.summary and "1 that show other classes only" in source.summary
     image = source.image(source.records[1])
     assert image.shape == (24, 32, 3) and image.dtype == np.uint8

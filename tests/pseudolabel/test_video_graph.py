@@ -162,7 +162,7 @@ def test_nothing_attended_and_nothing_moving_is_no_object(
     frames, masks, attention = two_discs
     still = np.repeat(frames[:1], 4, axis=0)
     for images, maps in ((frames, np.zeros_like(attention)), (still, None)):
-        with caplog.at_level(logging.WARNING):
+        with caplog.at_level(logging.INFO):
             assert not segment_video(images, maps, settings=SETTINGS).any()
         assert "no object" in caplog.text
         caplog.clear()

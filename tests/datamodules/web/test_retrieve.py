@@ -64,6 +64,7 @@ def test_what_passes_is_kept_and_why(web: Web, tmp_path: Path) -> None:
         counts={"search": (6, 7), "thumbnail": (4, 6), "download": (4, 4), "key_frame": (6, 11), "window": (6, 6)},
         without_hit=(),
         skipped=(("odd", "thumbnail missing: odd.jpg"),),
+        thumbnails={"dog": (4, pytest.approx(1.0, abs=0.05)), "cat": (2, pytest.approx(1.0, abs=0.05))},  # type: ignore[dict-item]
     )
     (odd,) = rows_of(out, id="odd")
     assert (odd.name, odd.step, odd.kept, odd.reason) == ("", "search", False, "thumbnail missing: odd.jpg")
@@ -263,7 +264,7 @@ def test_a_catalogue_with_every_fault(tmp_path: Path) -> None:
     out = tmp_path / "out"
     summary = retrieve(source, CLASSES, score, out, settings=SETTINGS)
     assert summary.videos == {"dog": 2, "cat": 1}
-    assert [name for name, _ in summary.skipped] == ["cat", "lost"]
+    assert [name for name, _ in summary.skipped] == ["cat", "lost", "torn"]
     assert {file.parent for file in tmp_path.rglob("*.mp4")} == {root, out}
     assert not rows_of(out, id="torn", step="key_frame")[0].kept
     assert {row.title for row in rows_of(out) if row.name} == {'../../a, b; "c"/d\\e'}
