@@ -150,7 +150,7 @@ class Webly:
                 workspace.list_skipped(name, reason)
             if not found["used"]:
                 raise DataError(
-                    f"None of {found['videos']} videos gave a label; {self.run.path / 'skipped.csv'} tells why of each. "
+                    f"None of {found['videos']} videos gave a label; {self.run.path / 'skipped.csv'} tells why. "
                     "Lower relevance.threshold, or train the classifier longer (encoder2d.epochs)."
                 )
             if versions.current() is None:
