@@ -17,11 +17,12 @@ prior that gathers these shares over time along the flow (Papazoglou and Ferrari
 
 MOTION_TERMS: tuple[MotionTerm, ...] = ("ratio", "accumulate")
 
-Seeds = Literal["attention", "both"]
+Seeds = Literal["attention", "both", "motion"]
 """What the colours start from: attention (the paper), or (ours) attention times motion. Attention is broad, and the
-background that it covers would become the foreground's colours; where it moves as well, it is the object."""
+background that it covers would become the foreground's colours; where it moves as well, it is the object. Where the
+classifier often looks beside the object, motion alone is the better start (ours)."""
 
-SEEDS: tuple[Seeds, ...] = ("attention", "both")
+SEEDS: tuple[Seeds, ...] = ("attention", "both", "motion")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class VideoGraphSettings:
         spatial_weight: of the Potts term between neighbours in a frame, >= 0 (SPEC W-f; the paper gives none).
         temporal_weight: of the Potts term between superpixels that flow links, >= 0.
         epsilon: attention and motion are kept in [epsilon, 1 - epsilon] before the logarithm, in (0, 0.5).
+        attention_floor: ours: attention counts as at least so much, the rest is squeezed above it, in [0, 1). From
+            about 0.3 on it speaks for the object but hardly against: for classifiers that look at a part, or beside it.
         seeds: see :data:`Seeds`; a frame where one of the two is silent goes by the other.
         seed_foreground: superpixels with at least this share of the frame's highest attention start the foreground's
             colours, in (0, 1].
@@ -72,6 +75,7 @@ class VideoGraphSettings:
     spatial_weight: float = 500.0
     temporal_weight: float = 400.0
     epsilon: float = 1e-3
+    attention_floor: float = 0.0
     seeds: Seeds = "attention"
     seed_foreground: float = 0.5
     seed_background: float = 0.2
@@ -101,6 +105,8 @@ class VideoGraphSettings:
             )
         if not 0 < self.epsilon < 0.5:
             raise DataError(f"Video graph: epsilon must be in (0, 0.5), got {self.epsilon}.")
+        if not 0 <= self.attention_floor < 1:
+            raise DataError(f"Video graph: attention_floor must be in [0, 1), got {self.attention_floor}.")
         if not 0 <= self.seed_background <= self.seed_foreground <= 1 or self.seed_foreground == 0:
             raise DataError(
                 "Video graph: expected 0 <= seed_background <= seed_foreground <= 1 and seed_foreground > 0, got "

@@ -200,10 +200,12 @@ def video_energy(
     first = terms[0][1]
     found = bool(first.share[first.known].any())
     if found:
-        for weight, cue in terms:
-            unary += weight * log_costs(cue, settings.epsilon)
+        floors = [settings.attention_floor if shares is not None and settings.lambda_a > 0 else 0.0, 0.0]
+        for (weight, cue), floor in zip(terms, floors, strict=False):
+            unary += weight * log_costs(Cue(floor + (1 - floor) * cue.share, cue.known), settings.epsilon)
         if settings.lambda_c > 0:
-            start = first if settings.seeds == "attention" else joint_cue([cue for _, cue in terms])
+            cues = [cue for _, cue in terms]
+            start = {"attention": cues[0], "both": joint_cue(cues), "motion": cues[-1]}[settings.seeds]
             unary += settings.lambda_c * colour_costs(start, graph, settings)
     return VideoEnergy(unary, graph, found)
 

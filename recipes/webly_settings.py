@@ -82,4 +82,6 @@ def part_of(settings: VideoGraphSettings, part: str) -> VideoGraphSettings:
         "attention_colour": ("lambda_m",),
     }
     weights: dict[str, Any] = dict.fromkeys(off[part], 0.0)
+    if part == "attention":
+        weights["attention_floor"] = 0.0  # with nothing beside it, it must speak against as well
     return replace(settings, **weights)

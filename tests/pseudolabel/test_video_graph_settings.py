@@ -51,6 +51,7 @@ def test_what_is_shared_with_motion_segmentation_is_passed_on() -> None:
         ({"seed_foreground": 0.0, "seed_background": 0.0}, "seed_foreground > 0"),
         ({"motion": "ration"}, "unknown motion 'ration'; did you mean 'ratio'"),
         ({"seeds": "attenton"}, "did you mean 'attention'"),
+        ({"attention_floor": 1.0}, r"attention_floor must be in \[0, 1\), got 1.0"),
         ({"motion_preset": "robus"}, "did you mean 'robust'"),
         ({"motion_full_at": 0.0}, "motion_full_at"),
         ({"num_superpixels": 1}, "num_superpixels must be >= 2"),

@@ -11,7 +11,7 @@ from pseudolabel.motion_cut import Graph
 from pseudolabel.motion_evidence import FrameEvidence
 from pseudolabel.superpixels import adjacency
 from pseudolabel.types import DataError
-from pseudolabel.video_graph_settings import VideoGraphSettings
+from pseudolabel.video_graph_settings import SEEDS, VideoGraphSettings
 from pseudolabel.video_graph_terms import (
     Cue,
     VideoEnergy,
@@ -202,9 +202,21 @@ def test_colours_start_where_attention_moves_if_asked_to() -> None:
     ]
     shares = [np.array([0.9, 0.9, 0.1, 0.9, 0.9, 0.1], np.float32) for _ in run]  # half of it beside the object
     settings = replace(SETTINGS, lambda_a=1e-9, lambda_m=1e-9)
-    red_if = {seeds: video_energy(run, shares, replace(settings, seeds=seeds)).unary for seeds in ("attention", "both")}
-    assert (red_if["both"][:3, 1] + 10 < red_if["both"][:3, 0]).all()
+    red_if = {seeds: video_energy(run, shares, replace(settings, seeds=seeds)).unary for seeds in SEEDS}
+    for seeds in ("both", "motion"):
+        assert (red_if[seeds][:3, 1] + 10 < red_if[seeds][:3, 0]).all()
     np.testing.assert_allclose(red_if["attention"][:3, 1], red_if["attention"][:3, 0], atol=1.0)
+
+
+def test_attention_with_a_floor_speaks_for_the_object_only() -> None:
+    rng = np.random.default_rng(0)
+    run, shares = [frame(rng), frame(rng, last=True)], [rng.random(6).astype(np.float32) for _ in range(2)]
+    settings = VideoGraphSettings(lambda_m=0.0, lambda_c=0.0, lambda_a=1.0)
+    plain = video_energy(run, shares, settings).unary
+    raised = video_energy(run, shares, replace(settings, attention_floor=0.3)).unary
+    share = np.clip(0.3 + 0.7 * np.concatenate(shares).astype(float), 1e-3, 1 - 1e-3)
+    np.testing.assert_allclose(raised, -np.log(np.stack([1 - share, share], axis=1)), rtol=1e-6)
+    assert raised[:, 1].max() < 1.21 < plain[:, 1].max()
 
 
 def test_log_costs_by_hand() -> None:
