@@ -161,17 +161,12 @@ def detect_shots(frames: Iterable[UInt8Array], *, bins: int = 8, max_edge: int =
     return shots_between(find_cuts(changes, **thresholds), seen)
 
 
-def supervoxel_changes(frames: Iterable[Ids]) -> SupervoxelChanges:
-    """Count the supervoxels that begin and end between neighbouring frames (Liang et al. 2017; SPEC H-d).
+def supervoxel_changes(pairs: Iterable[tuple[Ids, Ids]]) -> SupervoxelChanges:
+    """Count the supervoxels that begin and end from the first to the second frame of each pair (SPEC H-d).
 
     Args:
-        frames: of each frame the ids of its supervoxels: a set, or an int array of any shape, such as the label map.
+        pairs: neighbouring frames, each by the ids of its supervoxels.
     """
-    return changes_of_pairs(itertools.pairwise(map(_distinct, frames)))
-
-
-def changes_of_pairs(pairs: Iterable[tuple[Ids, Ids]]) -> SupervoxelChanges:
-    """Count what begins and ends from the first to the second of each pair of frames; as :func:`supervoxel_changes`."""
     counts: list[tuple[int, int, int]] = []
     for before, after in pairs:
         last, ids = _distinct(before), _distinct(after)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pseudolabel.shots import changes_of_pairs, key_frames, shots_between, supervoxel_cuts
+from pseudolabel.shots import key_frames, shots_between, supervoxel_changes, supervoxel_cuts
 from pseudolabel.supervoxels import FramePair
 from pseudolabel.types import DataError, Int32Array
 
@@ -62,7 +62,7 @@ def find_shots_and_key_frames(
             last = pair.labels
             count += 1
 
-    changes = changes_of_pairs(pairs())
+    changes = supervoxel_changes(pairs())
     candidates = key_frames(changes, more_than=key_changes).tolist()
     return [
         ShotFrames(shot.start, shot.stop, _within(candidates, shot.start, shot.stop))

@@ -191,21 +191,20 @@ def video_energy(
         the energy; nothing is found when attention, or without it motion, is silent in all frames.
     """
     graph = build_graph(run, settings.observation())
-    terms: list[tuple[float, Cue]] = []
+    terms: list[tuple[float, Cue, float]] = []  # weight, what the source says, and its floor
     if shares is not None and settings.lambda_a > 0:
-        terms.append((settings.lambda_a, attention_cue(shares, settings)))
+        terms.append((settings.lambda_a, attention_cue(shares, settings), settings.attention_floor))
     if settings.lambda_m > 0:
-        terms.append((settings.lambda_m, motion_cue(run, settings)))
+        terms.append((settings.lambda_m, motion_cue(run, settings), 0.0))
     unary = np.zeros((len(graph.colours), 2))
     first = terms[0][1]
     found = bool(first.share[first.known].any())
     if found:
-        floors = [settings.attention_floor if shares is not None and settings.lambda_a > 0 else 0.0, 0.0]
-        for (weight, cue), floor in zip(terms, floors, strict=False):
+        for weight, cue, floor in terms:
             unary += weight * log_costs(Cue(floor + (1 - floor) * cue.share, cue.known), settings.epsilon)
         if settings.lambda_c > 0:
-            cues = [cue for _, cue in terms]
-            start = {"attention": cues[0], "both": joint_cue(cues), "motion": cues[-1]}[settings.seeds]
+            cues = [cue for _, cue, _ in terms]
+            start = joint_cue(cues) if settings.seeds == "both" else cues[-1 if settings.seeds == "motion" else 0]
             unary += settings.lambda_c * colour_costs(start, graph, settings)
     return VideoEnergy(unary, graph, found)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -120,7 +121,7 @@ def test_shots_between_cuts() -> None:
 
 def test_supervoxel_changes_by_hand() -> None:
     frames = [{1, 2, 3, 4}, {1, 2, 3, 5}, {1, 2, 6, 7}, {8, 9}]
-    changes = supervoxel_changes(frames)
+    changes = supervoxel_changes(pairwise(frames))
     assert changes.new.tolist() == [1, 2, 2]
     assert changes.lost.tolist() == [1, 2, 4]
     assert changes.union.tolist() == [5, 6, 6]
@@ -131,8 +132,8 @@ def test_supervoxel_changes_by_hand() -> None:
     assert key_frames(changes, more_than=4).tolist() == [0, 3]
     assert key_frames(changes).tolist() == [0]
     maps = (np.array([sorted(ids) * 2]) for ids in frames)  # label maps, streamed
-    np.testing.assert_array_equal(supervoxel_changes(maps), changes)
-    assert supervoxel_changes([{1}]).new.shape == (0,)
+    np.testing.assert_array_equal(supervoxel_changes(pairwise(maps)), changes)
+    assert supervoxel_changes(pairwise([{1}])).new.shape == (0,)
 
 
 def test_foreground_shares() -> None:
