@@ -20,6 +20,7 @@ from modules.image_inference import CLASS_THRESHOLD
 from modules.losses import weighted_cross_entropy
 from modules.modes import evaluating
 from modules.optim import build_optimizer, one_cycle
+from pseudolabel.decision import Decision
 from pseudolabel.types import VOID, BoolArray, DataError, FloatArray, LabelSpace, Tag, UInt8Array, nearest_name
 
 
@@ -49,6 +50,8 @@ class AttentionDecoder(pl.LightningModule):
         schedule: ``"constant"`` (paper) or ``"one_cycle"`` over the whole fit.
         max_side: longer side of the frames it was trained on; prediction resizes to it and back. None = any.
     """
+
+    decision: Decision = "likeliest"
 
     def __init__(
         self,

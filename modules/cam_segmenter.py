@@ -8,6 +8,7 @@ import torch
 
 from modules.encoder2d import Encoder2D
 from modules.image_inference import CLASS_THRESHOLD, segment_images, stretch
+from pseudolabel.decision import Decision
 from pseudolabel.types import FloatArray, LabelSpace, UInt8Array
 
 
@@ -23,9 +24,11 @@ class CamSegmenter:
     Attributes:
         space: as given.
         max_side: None, frames of any size.
+        decision: the likeliest class.
     """
 
     max_side: int | None = None
+    decision: Decision = "likeliest"
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ class CrfPredictor:
 
     def __init__(self, predictor: Predictor, **options: Any) -> None:
         self.predictor, self.options = predictor, options
-        self.space, self.max_side = predictor.space, predictor.max_side
+        self.space, self.max_side, self.decision = predictor.space, predictor.max_side, predictor.decision
 
     def predict_scores(self, frames: UInt8Array, *, batch_size: int = 16) -> FloatArray:
         """Return scores float32 (T, C, H, W) of sum 1 over the classes for frames uint8 (T, H, W, 3).

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from modules.attention_decoder import AttentionDecoder
 from modules.checkpoints import read_checkpoint
 from modules.segmenter import Segmenter
+from pseudolabel.decision import Decision
 from pseudolabel.types import DataError, FloatArray, LabelSpace, UInt8Array
 
 
@@ -17,10 +18,12 @@ class Predictor(Protocol):
     Attributes:
         space: its classes.
         max_side: longer side of the frames it was trained on, in pixels; None = any.
+        decision: how a class is chosen by the scores.
     """
 
     space: LabelSpace
     max_side: int | None
+    decision: Decision
 
     def predict_scores(self, frames: UInt8Array, *, batch_size: int = 16) -> FloatArray:
         """Return scores float32 (T, C, H, W) of sum 1 over the classes for frames uint8 (T, H, W, 3)."""

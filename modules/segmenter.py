@@ -16,8 +16,10 @@ from modules.losses import class_weighted_cross_entropy, weighted_cross_entropy
 from modules.metrics import RegionIntegrity
 from modules.nets.backbones import create_backbone, freeze_batch_norm
 from modules.nets.deeplab import DeepLabV2, FieldOfView
+from modules.nets.gradcam import multi_scale_maps
 from modules.nets.vgg import is_vgg
 from modules.optim import build_optimizer, poly, step_down
+from pseudolabel.decision import Decision, check_decision
 from pseudolabel.refine import refine_labels
 from pseudolabel.types import DataError, FloatArray, LabelSpace, UInt8Array
 
@@ -51,6 +53,9 @@ class Segmenter(pl.LightningModule):
         refine: ``alpha``, ``beta`` and ``overlap`` of Algorithm 2, used for the criterion.
         ric_alpha: weight of RII in RIC (Eq. 3).
         max_side: longer side of the frames it was trained on; prediction resizes to it and back. None = any.
+        test_scales: prediction averages the scores of the frame resized by each factor (ours; the papers: 1).
+        test_flip: and those of the mirrored frame.
+        decision: how prediction decides between the scores, see :func:`pseudolabel.decision.decide`.
     """
 
     mean: torch.Tensor
@@ -84,6 +89,9 @@ class Segmenter(pl.LightningModule):
         refine: Mapping[str, Any] | None = None,
         ric_alpha: float = 0.5,
         max_side: int | None = None,
+        test_scales: Sequence[float] = (1.0,),
+        test_flip: bool = False,
+        decision: Decision = "likeliest",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -115,6 +123,8 @@ class Segmenter(pl.LightningModule):
         self.integrity = RegionIntegrity(self.space.num_classes, alpha=ric_alpha)
         self.schedule_start, self.schedule_steps = 0, 1
         self.max_side = max_side
+        self.test_scales, self.test_flip = tuple(test_scales), test_flip
+        self.decision: Decision = check_decision(decision)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in 0..255 -> logits (B, C, H, W)."""
@@ -205,9 +215,15 @@ class Segmenter(pl.LightningModule):
         parts = []
         for start in range(0, len(frames), batch_size):
             images = torch.from_numpy(np.ascontiguousarray(frames[start : start + batch_size])).to(self.device)
-            parts.append(self(images.permute(0, 3, 1, 2)).float().softmax(1).cpu())  # (B, H, W, 3) -> (B, 3, H, W)
+            images = images.permute(0, 3, 1, 2).float()  # (B, H, W, 3) -> (B, 3, H, W)
+            parts.append(
+                multi_scale_maps(self._scores, images, self.test_scales, reduce="mean", flip=self.test_flip).cpu()
+            )
         self.train(was_training)
         return torch.cat(parts).numpy()
+
+    def _scores(self, images: torch.Tensor) -> torch.Tensor:
+        return self(images).float().softmax(1)
 
     @classmethod
     def load(cls, path: str | Path) -> Segmenter:

@@ -14,10 +14,14 @@ from datamodules.transforms import fit_longest_side, resize
 from datamodules.video import VideoReader
 from modules.predictors import Predictor
 from pseudolabel.align import ActionAligner
+from pseudolabel.decision import Decision
 from pseudolabel.types import DataError, FloatArray, UInt8Array
 
 SCORE_BYTES = 512 * 2**20
 """Scores held at once; batches of large frames with many classes become smaller."""
+
+EVEN = 0.5
+"""Background's score from which on all objects together, whose sum is the rest, do not exceed it."""
 
 
 def segment_frames(
@@ -58,26 +62,33 @@ def segment_frames(
             ) from error
         for frame, of_frame in zip(frames, scores, strict=True):
             waiting.append(frame)
-            labels = label_scores(of_frame, size=reader.size, threshold=threshold)
+            labels = label_scores(of_frame, size=reader.size, threshold=threshold, decision=segmenter.decision)
             for aligned in [labels] if aligner is None else aligner.push(labels):
                 yield waiting.popleft(), aligned
     for aligned in [] if aligner is None else aligner.flush():
         yield waiting.popleft(), aligned
 
 
-def label_scores(scores: FloatArray, *, size: tuple[int, int], threshold: float | None = None) -> UInt8Array:
+def label_scores(
+    scores: FloatArray,
+    *,
+    size: tuple[int, int],
+    threshold: float | None = None,
+    decision: Decision = "likeliest",
+) -> UInt8Array:
     """Decide on the classes of one frame, at full size, with one class at a time in memory.
 
     Args:
         scores: softmax scores float32 (C, h, w); class 0 is background.
         size: (H, W) of the result; the scores, not the labels, are resized to it (bilinear).
-        threshold: None = the class of the largest score; else the foreground class of the largest score where that
-            is at least ``threshold``, and background elsewhere.
+        threshold: None = as ``decision`` says; else the foreground class of the largest score where that is at least
+            ``threshold``, and background elsewhere.
+        decision: see :func:`pseudolabel.decision.decide`.
 
     Returns:
         uint8 (H, W).
     """
-    first = 0 if threshold is None else 1
+    first = 0 if threshold is None and decision == "likeliest" else 1
     labels = np.full(size, first, np.uint8)
     best = _to_size(scores[first], size).copy()
     for index in range(first + 1, len(scores)):
@@ -86,6 +97,8 @@ def label_scores(scores: FloatArray, *, size: tuple[int, int], threshold: float 
         np.maximum(best, plane, out=best)
     if threshold is not None:
         labels[best < threshold] = 0
+    elif decision == "object_first":
+        labels[_to_size(scores[0], size) >= EVEN] = 0
     return labels
 
 

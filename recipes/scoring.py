@@ -16,6 +16,7 @@ from modules.distributed import gather_lists, own_share
 from modules.metrics import SegmentationScores, SequenceJaccard
 from modules.predictors import Predictor
 from pseudolabel.align import align_actions
+from pseudolabel.decision import decide
 from pseudolabel.store import Index, PAStore
 from pseudolabel.types import LabelSpace, UInt8Array
 from recipes.images import read_with_truth
@@ -153,7 +154,7 @@ def score_images(
             continue
         image, truth = pair
         scores = segmenter.predict_scores(image[None])[0, common]  # (C', h, w)
-        labels = common[scores.argmax(0)].astype(np.uint8)
+        labels = common[decide(scores, segmenter.decision)].astype(np.uint8)
         board.add(record.name, resize(labels, (truth.shape[0], truth.shape[1]), nearest=True), truth)
     board.merge_ranks()
     found = board.results()
@@ -171,7 +172,7 @@ def _predict_annotated(
     near = sorted({n for f in record.annotated for n in range(max(0, f - radius), min(length, f + radius + 1))})
     frames = cache.read(record, near)
     parts = np.array_split(frames, -(-len(frames) // FRAMES_AT_ONCE))
-    labels = np.concatenate([segmenter.predict_scores(part).argmax(1).astype(np.uint8) for part in parts])
+    labels = np.concatenate([decide(segmenter.predict_scores(part), segmenter.decision) for part in parts])
     if radius and segmenter.space.has_actions:
         for run in np.split(np.arange(len(near)), np.flatnonzero(np.diff(near) > 1) + 1):
             labels[run] = align_actions(labels[run], segmenter.space, radius=radius)

@@ -17,6 +17,7 @@ from modules.checkpoints import save_weights
 from modules.encoder2d import Encoder2D
 from modules.segmenter import Segmenter
 from predict import main, predict
+from pseudolabel.decision import decide
 from pseudolabel.palette import read_mask, voc_palette
 from pseudolabel.types import DataError, LabelSpace, Tag, UInt8Array
 from recipes.configuration import load_config
@@ -232,6 +233,15 @@ def test_label_scores_by_hand() -> None:
     edge = np.array([[[1.0, 0.0]], [[0.0, 1.0]]], np.float32)  # bilinear: 1, 0.75, 0.25, 0
     assert label_scores(edge, size=(1, 4)).tolist() == [[0, 0, 1, 1]]
     assert label_scores(edge, size=(1, 4), threshold=0.25).tolist() == [[0, 1, 1, 1]]
+
+
+def test_labels_of_objects_first_are_those_of_the_decision() -> None:
+    scores = np.random.default_rng(0).dirichlet(np.full(4, 0.8), size=(5, 6)).transpose(2, 0, 1).astype(np.float32)
+    labels = label_scores(scores, size=(5, 6), decision="object_first")
+    np.testing.assert_array_equal(labels, decide(scores, "object_first"))
+    assert (labels != decide(scores)).any()
+    kept = label_scores(scores, size=(5, 6), threshold=0.4, decision="object_first")
+    np.testing.assert_array_equal(kept, label_scores(scores, size=(5, 6), threshold=0.4))  # a threshold decides alone
 
 
 def test_threshold_of_one_leaves_background(run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from modules.crf_predictor import CrfPredictor
+from pseudolabel.decision import Decision
 from pseudolabel.types import FloatArray, LabelSpace, Tag, UInt8Array
 
 
@@ -11,6 +12,7 @@ class Half:
 
     space = LabelSpace((Tag("red"),))
     max_side = 99
+    decision: Decision = "object_first"
 
     def predict_scores(self, frames: UInt8Array, *, batch_size: int = 16) -> FloatArray:
         target = np.where(np.arange(frames.shape[2]) >= 17, 0.7, 0.3).astype(np.float32)
@@ -25,7 +27,7 @@ def test_scores_follow_the_edges_of_every_frame() -> None:
     scores = predictor.predict_scores(frames)
     assert scores.shape == (2, 2, 24, 30) and np.allclose(scores.sum(1), 1, atol=1e-5)
     assert [int(found.argmax(1).sum(1)[0]) for found in scores.transpose(0, 2, 1, 3)] == [15, 18]
-    assert (predictor.space, predictor.max_side) == (Half.space, 99)
+    assert (predictor.space, predictor.max_side, predictor.decision) == (Half.space, 99, "object_first")
     assert np.allclose(
         CrfPredictor(Half(), bilateral_weight=0.0, smooth_weight=0.0).predict_scores(frames),
         Half().predict_scores(frames),

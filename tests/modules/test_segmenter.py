@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -117,6 +118,27 @@ def test_predictions_leave_the_modes_as_found(shared_toy: Toy) -> None:
     assert np.allclose(scores[3:4], module.predict_scores(frames[3:4]), atol=1e-5)
     assert {name: layer.training for name, layer in module.named_modules()} == modes
     assert any(modes.values()) and not all(modes.values())
+
+
+def test_scores_of_several_sizes_and_of_the_mirrored_frame_are_averaged() -> None:
+    frames = draw_video(0, "red")[0][:2]
+    plain = tiny_segmenter()
+    both = tiny_segmenter(test_scales=[1.0, 2.0], test_flip=True)
+    both.load_state_dict(plain.state_dict())
+    larger = np.stack([cv2.resize(frame, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR) for frame in frames])
+    shrunk = []
+    for image in (frames, larger):
+        mirrored = plain.predict_scores(np.ascontiguousarray(image[:, :, ::-1]))[..., ::-1]
+        shrunk += [
+            torch.nn.functional.interpolate(torch.from_numpy(scores.copy()), size=frames.shape[1:3], mode="bilinear")
+            for scores in (plain.predict_scores(image), mirrored)
+        ]
+    expected = torch.stack(shrunk).mean(0).numpy()
+    found = both.predict_scores(frames)
+    assert np.allclose(found.sum(1), 1, atol=1e-5)
+    assert np.abs(found - expected).max() < 0.02  # cv2 rounds the larger frames to whole levels
+    assert np.abs(found - plain.predict_scores(frames)).max() > 0.02
+    assert (both.test_scales, both.test_flip, both.decision) == ((1.0, 2.0), True, "likeliest")
 
 
 def test_frozen_batch_norms_stay_so_when_they_are_built_anew() -> None:

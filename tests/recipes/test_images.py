@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from datamodules.images import ImageSource
+from pseudolabel.decision import Decision
 from pseudolabel.types import LabelSpace, Tag
 from recipes.images import open_images, read_with_truth
 from recipes.scoring import score_images
@@ -22,6 +23,7 @@ class Background:
     """A network that sees nothing."""
 
     space = SPACE
+    decision: Decision = "likeliest"
 
     def predict_scores(self, frames: np.ndarray) -> np.ndarray:
         scores = np.zeros((len(frames), 3, *frames.shape[1:3]), np.float32)
