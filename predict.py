@@ -3,7 +3,7 @@
 ``input=`` is a video file, a folder of frames, a folder of videos, an image, or a glob of these; several with commas.
 
   out=predictions    folder for <name>/<frame>.png (palette PNGs), <name>.mp4 (overlay), summary.json and skipped.csv
-  threshold=0.3      the best foreground class wins where its score reaches this; without it, the best of all classes
+  threshold=0.3      the best foreground class wins where its score reaches this; without it, as the checkpoint decides
   overlay=false      no overlay videos        opacity=0.5   of the overlay
   masks=false        no palette PNGs          align_radius=5  frames on each side that vote on an action (null: none)
   crf=true               sharpens masks by the dense CRF; slower
@@ -70,7 +70,10 @@ def predict(cfg: DictConfig) -> dict[str, Any]:
         "checkpoint": str(cfg.ckpt),
         "classes": list(segmenter.space.names),
         "palette": legend(segmenter.space),
-        "settings": {key: cfg[key] for key in ("threshold", "align_radius", "crf")} | {"max_side": segmenter.max_side},
+        "settings": {
+            **{key: cfg[key] for key in ("threshold", "align_radius", "crf")},
+            **{"max_side": segmenter.max_side, "decision": segmenter.decision},
+        },
         "inputs": done,
         "skipped": [{"input": name, "reason": reason} for name, reason in skipped],
         "seconds": round(time.monotonic() - began, 2),

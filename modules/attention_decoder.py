@@ -51,7 +51,7 @@ class AttentionDecoder(pl.LightningModule):
         max_side: longer side of the frames it was trained on; prediction resizes to it and back. None = any.
     """
 
-    decision: Decision = "likeliest"
+    decision: Decision = "likeliest"  # its background is 1 - the best object, so that the sum of objects says nothing
 
     def __init__(
         self,

@@ -24,6 +24,14 @@ from pseudolabel.refine import refine_labels
 from pseudolabel.types import DataError, FloatArray, LabelSpace, UInt8Array
 
 
+def check_scales(scales: Any) -> tuple[float, ...]:
+    """Return factors of a frame's size; :class:`DataError` if there is none or one is not a number above 0."""
+    given = list(scales) if isinstance(scales, Sequence) and not isinstance(scales, str) else []
+    if not given or not all(isinstance(scale, int | float) and 0 < scale < np.inf for scale in given):
+        raise DataError(f"test_scales={scales}: expected numbers above 0, such as [1.0, 1.5].")
+    return tuple(float(scale) for scale in given)
+
+
 class Segmenter(pl.LightningModule):
     """DeepLab on single frames (Chen et al. 2018; WS2 Sec. 5.2; Tokmakov et al. 2016, Sec. 3.2).
 
@@ -123,7 +131,7 @@ class Segmenter(pl.LightningModule):
         self.integrity = RegionIntegrity(self.space.num_classes, alpha=ric_alpha)
         self.schedule_start, self.schedule_steps = 0, 1
         self.max_side = max_side
-        self.test_scales, self.test_flip = tuple(test_scales), test_flip
+        self.test_scales, self.test_flip = check_scales(test_scales), test_flip
         self.decision: Decision = check_decision(decision)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -209,12 +217,18 @@ class Segmenter(pl.LightningModule):
 
     @torch.no_grad()
     def predict_scores(self, frames: UInt8Array, *, batch_size: int = 16) -> FloatArray:
-        """Return softmax scores float32 (T, C, H, W) of frames uint8 (T, H, W, 3); the mode is left as found."""
+        """Return softmax scores float32 (T, C, H, W) of frames uint8 (T, H, W, 3); the mode is left as found.
+
+        Args:
+            frames: uint8 (T, H, W, 3).
+            batch_size: frames at a time; fewer where ``test_scales`` enlarge them.
+        """
         was_training = self.training
         self.eval()
         parts = []
-        for start in range(0, len(frames), batch_size):
-            images = torch.from_numpy(np.ascontiguousarray(frames[start : start + batch_size])).to(self.device)
+        chunk = max(1, int(batch_size / max(1.0, *self.test_scales) ** 2))
+        for start in range(0, len(frames), chunk):
+            images = torch.from_numpy(np.ascontiguousarray(frames[start : start + chunk])).to(self.device)
             images = images.permute(0, 3, 1, 2).float()  # (B, H, W, 3) -> (B, 3, H, W)
             parts.append(
                 multi_scale_maps(self._scores, images, self.test_scales, reduce="mean", flip=self.test_flip).cpu()

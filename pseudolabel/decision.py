@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def check_decision(decision: str) -> Decision:
     """Return ``decision``, or raise :class:`DataError` if there is no such."""
     if decision not in get_args(Decision):
         raise DataError(f"Unknown decision '{decision}'. Expected one of {', '.join(get_args(Decision))}.")
-    return decision  # type: ignore[return-value]
+    return cast(Decision, decision)
 
 
 def decide(scores: FloatArray, decision: Decision = "likeliest") -> UInt8Array:

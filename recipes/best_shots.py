@@ -12,6 +12,7 @@ from rich.progress import track
 from datamodules.shot_store import ShotRecord, ShotStore
 from modules.distributed import barrier, from_rank_zero, gather_lists, own_share, rank
 from modules.segmenter import Segmenter
+from pseudolabel.decision import decide
 from pseudolabel.graphs import Float64Array
 from pseudolabel.label_prediction import SEGMENT
 from pseudolabel.types import BoolArray, LabelSpace
@@ -47,7 +48,7 @@ def shot_overlaps(
     overlaps = []
     for shot in track(own, description="overlap with motion", disable=len(own) < 20, transient=True):
         frames, _, motion = store.read(shot.name)
-        predicted = segmenter.predict_scores(frames).argmax(1)  # (T, H, W)
+        predicted = decide(segmenter.predict_scores(frames), segmenter.decision)  # (T, H, W)
         tagged = np.isin(predicted, np.flatnonzero(space.allowed(shot.tags))[1:])
         overlaps.append((shot.name, round(float(np.mean(frame_overlaps(tagged, motion > SEGMENT))), 5)))
     found = dict(sorted(gather_lists(overlaps)))

@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import Logger
 from callbacks.pictures import Pictures
 from datamodules.shot_store import ShotRecord, ShotStore
 from modules.segmenter import Segmenter
+from pseudolabel.decision import decide
 from pseudolabel.label_prediction import SEGMENT
 from pseudolabel.labellers import make_labeller
 from pseudolabel.store import PAStore
@@ -40,11 +41,13 @@ def motion_labels(space: LabelSpace) -> ShotLabeller:
 
 
 def predicted_labels(segmenter: Segmenter) -> ShotLabeller:
-    """Return what labels a shot with a network's prediction; quality is the mean score of the predicted classes."""
+    """Return what labels a shot with a network's decision; quality is the mean score of the classes it decides on."""
 
     def label(shot: ShotRecord, frames: UInt8Array, motion: FloatArray) -> tuple[UInt8Array, FloatArray]:
         scores = segmenter.predict_scores(frames)  # (T, C, H, W)
-        return scores.argmax(1).astype(np.uint8), scores.max(1).mean(axis=(1, 2)).astype(np.float32)
+        labels = decide(scores, segmenter.decision)
+        chosen = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)[:, 0]
+        return labels, chosen.mean(axis=(1, 2)).astype(np.float32)
 
     return label
 

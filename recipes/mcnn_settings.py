@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -10,7 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from callbacks.online_labels import OnlineLabels
 from modules.checkpoints import to_plain
 from modules.losses import CLASS_UNITS
+from modules.segmenter import check_scales
 from pseudolabel.colocalise import ColocaliseSettings
+from pseudolabel.decision import Decision
 from pseudolabel.labellers import EmAdaptLabeller, make_labeller
 from pseudolabel.motion_settings import motion_settings
 from pseudolabel.types import DataError
@@ -22,6 +24,7 @@ SWITCHES: dict[str, tuple[str | None, ...]] = {
     "train_on": ("videos", "images"),
     "segmenter.init": (None, "encoder2d"),
     "segmenter.class_weights": CLASS_UNITS,
+    "segmenter.model.decision": get_args(Decision),
 }
 """The settings of the tables and what each may be."""
 
@@ -47,6 +50,7 @@ def check_mcnn(cfg: DictConfig) -> None:
     for key, least in LEAST.items():
         if not OmegaConf.select(cfg, key) >= least:
             raise DataError(f"{key}={OmegaConf.select(cfg, key)}: expected at least {least}.")
+    check_scales(to_plain(cfg.segmenter.model.test_scales))
     shots = cfg.shots
     if not 0 <= shots.least_share <= shots.most_share <= 1:
         raise DataError(

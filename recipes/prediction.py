@@ -97,7 +97,7 @@ def label_scores(
         np.maximum(best, plane, out=best)
     if threshold is not None:
         labels[best < threshold] = 0
-    elif decision == "object_first":
+    elif decision != "likeliest":
         labels[_to_size(scores[0], size) >= EVEN] = 0
     return labels
 

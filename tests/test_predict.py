@@ -17,7 +17,7 @@ from modules.checkpoints import save_weights
 from modules.encoder2d import Encoder2D
 from modules.segmenter import Segmenter
 from predict import main, predict
-from pseudolabel.decision import decide
+from pseudolabel.decision import Decision, decide
 from pseudolabel.palette import read_mask, voc_palette
 from pseudolabel.types import DataError, LabelSpace, Tag, UInt8Array
 from recipes.configuration import load_config
@@ -224,6 +224,22 @@ def test_large_frames_are_shrunk_and_their_scores_grown_back(monkeypatch: pytest
     assert (labels[:, :, :24] == 0).all() and (labels[:, :, 24:] == 1).all()
 
 
+@pytest.mark.parametrize(("decision", "expected"), [("likeliest", 0), ("object_first", 1)])
+def test_the_checkpoint_decides(
+    decision: Decision, expected: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = tiny_segmenter()
+    model.decision = decision
+
+    def scores(frames: UInt8Array, *, batch_size: int = 16) -> np.ndarray:
+        return np.broadcast_to(np.float32([0.4, 0.35, 0.25, 0])[:, None, None], (len(frames), 4, *frames.shape[1:3]))
+
+    monkeypatch.setattr(model, "predict_scores", scores)
+    reader = VideoReader(write_frames(tmp_path / "rex", noise(2)))
+    for _, labels in segment_frames(model, reader, align_radius=None):
+        assert (labels == expected).all()
+
+
 def test_label_scores_by_hand() -> None:
     scores = np.array([[[0.5, 0.4, 0.1]], [[0.3, 0.35, 0.3]], [[0.2, 0.25, 0.6]]], np.float32)  # (3, 1, 3)
     assert label_scores(scores, size=(1, 3)).tolist() == [[0, 0, 2]]
@@ -240,6 +256,9 @@ def test_labels_of_objects_first_are_those_of_the_decision() -> None:
     labels = label_scores(scores, size=(5, 6), decision="object_first")
     np.testing.assert_array_equal(labels, decide(scores, "object_first"))
     assert (labels != decide(scores)).any()
+    edge = np.array([[[1.0, 0.2]], [[0.0, 0.4]], [[0.0, 0.4]]], np.float32)  # background, grown: 1, 0.8, 0.4, 0.2
+    assert label_scores(edge, size=(1, 4), decision="object_first").tolist() == [[0, 0, 1, 1]]
+    assert label_scores(edge, size=(1, 4)).tolist() == [[0, 0, 0, 1]]
     kept = label_scores(scores, size=(5, 6), threshold=0.4, decision="object_first")
     np.testing.assert_array_equal(kept, label_scores(scores, size=(5, 6), threshold=0.4))  # a threshold decides alone
 

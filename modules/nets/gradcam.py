@@ -155,14 +155,16 @@ def multi_scale_maps(
     if reduce not in ("max", "mean"):
         raise ValueError(f"reduce must be 'max' or 'mean', got {reduce!r}.")
     height, width = images.shape[-2:]
-    maps: list[Tensor] = []
+    join = torch.maximum if reduce == "max" else torch.add
+    found: Tensor | None = None  # joined as they come, so that memory does not grow with the number of scales
     for scale in scales:
         resized = _resize(images, (max(1, round(height * scale)), max(1, round(width * scale))))
-        maps.append(_resize(fn(resized), (height, width)))
-        if flip:
-            maps.append(_resize(fn(resized.flip(-1)).flip(-1), (height, width)))
-    stacked = torch.stack(maps)
-    return stacked.amax(dim=0) if reduce == "max" else stacked.mean(dim=0)
+        for mirrored in (False, True)[: 1 + flip]:
+            maps = fn(resized.flip(-1)).flip(-1) if mirrored else fn(resized)
+            maps = _resize(maps, (height, width))
+            found = maps if found is None else join(found, maps)
+    assert found is not None
+    return found if reduce == "max" else found / (len(scales) * (1 + flip))
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

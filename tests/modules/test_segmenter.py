@@ -138,7 +138,16 @@ def test_scores_of_several_sizes_and_of_the_mirrored_frame_are_averaged() -> Non
     assert np.allclose(found.sum(1), 1, atol=1e-5)
     assert np.abs(found - expected).max() < 0.02  # cv2 rounds the larger frames to whole levels
     assert np.abs(found - plain.predict_scores(frames)).max() > 0.02
-    assert (both.test_scales, both.test_flip, both.decision) == ((1.0, 2.0), True, "likeliest")
+    assert np.abs(both.predict_scores(frames, batch_size=1) - found).max() < 1e-5
+
+
+def test_the_checkpoint_knows_how_it_predicts(tmp_path: Path) -> None:
+    module = tiny_segmenter(test_scales=[1.0, 1.5], test_flip=True, decision="object_first").eval()
+    save_weights(module, tmp_path / "best.ckpt")
+    loaded = Segmenter.load(tmp_path / "best.ckpt")
+    assert (loaded.test_scales, loaded.test_flip, loaded.decision) == ((1.0, 1.5), True, "object_first")
+    frames = draw_video(0, "red")[0]
+    assert np.array_equal(loaded.predict_scores(frames), module.predict_scores(frames))
 
 
 def test_frozen_batch_norms_stay_so_when_they_are_built_anew() -> None:
@@ -226,6 +235,7 @@ def test_a_checkpoint_from_before_there_were_other_heads_loads(tmp_path: Path) -
     save_weights(module, tmp_path / "new.ckpt")
     state = read_checkpoint(tmp_path / "new.ckpt")
     new = ("head", "head_channels", "schedule", "step_size", "step_gamma", "class_weights")
+    new += ("test_scales", "test_flip", "decision")
     state["hyper_parameters"] = {key: value for key, value in state["hyper_parameters"].items() if key not in new}
     torch.save(state, tmp_path / "old.ckpt")
     assert all("aspp" in key or "backbone" in key for key in state["state_dict"] if key.startswith("network."))
@@ -240,6 +250,11 @@ def test_wrong_settings_are_refused() -> None:
         tiny_segmenter(class_weights=[1, 1])
     with pytest.raises(DataError, match="step_size must be >= 1"):
         tiny_segmenter(schedule="step", step_size=0).configure_optimizers()
+    with pytest.raises(DataError, match="Unknown decision 'object'"):
+        tiny_segmenter(decision="object")
+    for scales in ([], [1.0, 0.0], [-1], None, ["large"], "1.0"):
+        with pytest.raises(DataError, match="test_scales="):
+            tiny_segmenter(test_scales=scales)
 
 
 def test_vggs_weights_start_backbone_and_head(tmp_path: Path) -> None:

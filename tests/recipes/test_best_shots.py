@@ -9,6 +9,7 @@ import pytest
 
 from datamodules.shot_store import ShotRecord, ShotStore
 from modules.segmenter import Segmenter
+from pseudolabel.decision import Decision
 from pseudolabel.types import LabelSpace, Tag
 from recipes.best_shots import best_shots, frame_overlaps, shot_overlaps
 
@@ -17,6 +18,8 @@ SPACE = LabelSpace((Tag("green"), Tag("red")))
 
 class Everywhere:
     """A network that says "green" in the left half and "red" in the right one."""
+
+    decision: Decision = "likeliest"
 
     def predict_scores(self, frames: np.ndarray) -> np.ndarray:
         scores = np.zeros((len(frames), 3, *frames.shape[1:3]), np.float32)

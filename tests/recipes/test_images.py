@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from datamodules.images import ImageSource
 from pseudolabel.decision import Decision
 from pseudolabel.types import LabelSpace, Tag
 from recipes.images import open_images, read_with_truth
-from recipes.scoring import score_images
+from recipes.scoring import score_images, score_segmenter
 from recipes.workspace import Workspace
 from tests.recipes.moving import mcnn_config, moving_folder, stills_folder
 
@@ -29,6 +29,13 @@ class Background:
         scores = np.zeros((len(frames), 3, *frames.shape[1:3]), np.float32)
         scores[:, 0] = 1
         return scores
+
+
+class Torn(Background):
+    """A network that sees an object everywhere and cannot tell which."""
+
+    def predict_scores(self, frames: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(np.float32([0.4, 0.35, 0.25])[:, None, None], (len(frames), 3, *frames.shape[1:3]))
 
 
 @pytest.fixture
@@ -68,6 +75,22 @@ def test_an_image_named_like_a_video_does_not_remove_it(workspace: Workspace, tm
     source = open_images(cfg, workspace)
     assert source is not None and len(source.records) == 5
     assert skipped(tmp_path) == ["images/video0"]
+
+
+def test_images_and_videos_are_scored_by_the_decision_of_the_network(tmp_path: Path) -> None:
+    cfg = mcnn_config(moving_folder(tmp_path / "data", videos=2), tmp_path)
+    (tmp_path / "run").mkdir()
+    workspace = Workspace(cfg, tmp_path / "run")
+    source = ImageSource(stills_folder(tmp_path / "stills"), SPACE)
+    found = {}
+    for decision in get_args(Decision):
+        network: Any = Torn()
+        network.decision = decision
+        images = score_images(workspace, network, source, "val", max_side=None)
+        videos = score_segmenter(workspace, network, workspace.train, radius=0)
+        found[decision] = images["jaccard"], videos["jaccard"]
+    assert found["likeliest"] == (0, 0)
+    assert min(found["object_first"]) > 0
 
 
 @pytest.mark.parametrize("images", [{}, {"images": {"name": "none"}}])

@@ -17,6 +17,8 @@ HERE = Path("unused")
     [
         ("segmenter.init=imagenet", "segmenter.init=imagenet: expected null or encoder2d"),
         ("labels.mode=never", "labels.mode=never: expected online or epoch"),
+        ("segmenter.model.decision=object", "segmenter.model.decision=object: expected likeliest or object_first"),
+        ("segmenter.model.test_scales=[1.0,0.0]", "expected numbers above 0"),
         ("shots.longest=0", "shots.longest=0: expected at least 1"),
         ("shots.longest=5", "shots.longest=5 is shorter than shots.least_frames=6"),
         ("stage_a.steps=0", "stage_a.steps=0: expected at least 1"),
