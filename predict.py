@@ -72,7 +72,8 @@ def predict(cfg: DictConfig) -> dict[str, Any]:
         "palette": legend(segmenter.space),
         "settings": {
             **{key: cfg[key] for key in ("threshold", "align_radius", "crf")},
-            **{"max_side": segmenter.max_side, "decision": segmenter.decision},
+            "max_side": segmenter.max_side,
+            "decision": segmenter.decision,
         },
         "inputs": done,
         "skipped": [{"input": name, "reason": reason} for name, reason in skipped],
