@@ -6,7 +6,7 @@
   threshold=0.3      the best foreground class wins where its score reaches this; without it, as the checkpoint decides
   overlay=false      no overlay videos        opacity=0.5   of the overlay
   masks=false        no palette PNGs          align_radius=5  frames on each side that vote on an action (null: none)
-  crf=true               sharpens masks by the dense CRF; slower
+  crf=true           sharpens masks by the dense CRF, false: does not; without it, as the checkpoint was tested
   batch_size=8       frames at once           device=auto   auto, cpu, cuda, cuda:1, mps
   classes=cat,dog    an error if the checkpoint has others
 
@@ -55,7 +55,7 @@ def predict(cfg: DictConfig) -> dict[str, Any]:
     """
     began = time.monotonic()
     _check_settings(cfg)
-    segmenter = _load_segmenter(cfg)
+    segmenter, crf = _load_segmenter(cfg)
     out = Path(cfg.out).expanduser()
     given = cfg.input if isinstance(cfg.input, str) else list(cfg.input)
     sources, skipped = find_inputs(given, out=out)
@@ -71,7 +71,8 @@ def predict(cfg: DictConfig) -> dict[str, Any]:
         "classes": list(segmenter.space.names),
         "palette": legend(segmenter.space),
         "settings": {
-            **{key: cfg[key] for key in ("threshold", "align_radius", "crf")},
+            **{key: cfg[key] for key in ("threshold", "align_radius")},
+            "crf": crf,
             "max_side": segmenter.max_side,
             "decision": segmenter.decision,
         },
@@ -156,11 +157,13 @@ def _predict_one(
     }
 
 
-def _load_segmenter(cfg: DictConfig) -> Predictor:
+def _load_segmenter(cfg: DictConfig) -> tuple[Predictor, dict[str, Any]]:
+    """Return what predicts, and the settings of the dense CRF that follows the network."""
     import torch
 
-    from modules.crf_predictor import CrfPredictor
+    from modules.crf_predictor import with_crf
     from modules.predictors import load_predictor
+    from modules.segmenter import Segmenter
 
     segmenter = load_predictor(Path(cfg.ckpt).expanduser())
     names = list(segmenter.space.names[1:])
@@ -175,12 +178,15 @@ def _load_segmenter(cfg: DictConfig) -> Predictor:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         moved = segmenter.to(torch.device(device))
-        return CrfPredictor(moved) if cfg.crf else moved
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
             f"device={device} is not usable here ({reason}). Expected auto, cpu, cuda, cuda:1 or mps."
         ) from error
+    crf = {"enabled": False} | (moved.crf if isinstance(moved, Segmenter) else {})
+    if cfg.crf is not None:
+        crf["enabled"] = cfg.crf
+    return with_crf(moved, crf), crf
 
 
 def _check_settings(cfg: DictConfig) -> None:
@@ -196,9 +202,11 @@ def _check_settings(cfg: DictConfig) -> None:
     _check_number(cfg, "opacity", 0, 1)
     _check_number(cfg, "align_radius", 0, optional=True)
     _check_number(cfg, "batch_size", 1)
-    for key in ("masks", "overlay", "crf"):
+    for key in ("masks", "overlay"):
         if not isinstance(cfg[key], bool):
             raise DataError(f"{key}={cfg[key]}: expected true or false.")
+    if not isinstance(cfg.crf, bool | None):
+        raise DataError(f"crf={cfg.crf}: expected null, true or false.")
 
 
 def _check_number(cfg: DictConfig, key: str, low: int, high: int | None = None, *, optional: bool = False) -> None:

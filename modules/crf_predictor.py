@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,3 +32,15 @@ class CrfPredictor:
         """
         scores = self.predictor.predict_scores(frames, batch_size=batch_size)
         return np.stack([dense_crf(one, frame, **self.options) for one, frame in zip(scores, frames, strict=True)])
+
+
+def with_crf(predictor: Predictor, options: Mapping[str, Any]) -> Predictor:
+    """Return the predictor, followed by the dense CRF if that is wanted.
+
+    Args:
+        predictor: gives the unary scores.
+        options: of :func:`pseudolabel.refine.dense_crf`, and ``enabled``, which is false if it is missing.
+    """
+    chosen = dict(options)
+    enabled = chosen.pop("enabled", False)
+    return CrfPredictor(predictor, **chosen) if enabled else predictor

@@ -64,6 +64,7 @@ class Segmenter(pl.LightningModule):
         test_scales: prediction averages the scores of the frame resized by each factor (ours; the papers: 1).
         test_flip: and those of the mirrored frame.
         decision: how prediction decides between the scores, see :func:`pseudolabel.decision.decide`.
+        crf: the dense CRF with which it is tested (:func:`modules.crf_predictor.with_crf`); None = without.
     """
 
     mean: torch.Tensor
@@ -100,6 +101,7 @@ class Segmenter(pl.LightningModule):
         test_scales: Sequence[float] = (1.0,),
         test_flip: bool = False,
         decision: Decision = "likeliest",
+        crf: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -133,6 +135,7 @@ class Segmenter(pl.LightningModule):
         self.max_side = max_side
         self.test_scales, self.test_flip = check_scales(test_scales), test_flip
         self.decision: Decision = check_decision(decision)
+        self.crf = dict(crf or {})
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in 0..255 -> logits (B, C, H, W)."""

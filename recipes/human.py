@@ -22,6 +22,7 @@ from datamodules.images import ImageSource
 from datamodules.key_frame_store import KeyFrameStore
 from datamodules.target import TargetSource, tagged
 from modules.checkpoints import to_plain
+from modules.crf_predictor import with_crf
 from modules.distributed import barrier, gather_lists, own_share, rank
 from modules.encoder2d import Encoder2D
 from modules.segmenter import Segmenter
@@ -33,7 +34,7 @@ from recipes.encoders import start_from_encoder, train_encoder2d
 from recipes.extra_supervision import fit_with_extra
 from recipes.human_detectors import detector_of
 from recipes.human_labels import annotator_of, selector_of
-from recipes.human_scores import predictor_of, score_target, score_versions
+from recipes.human_scores import score_target, score_versions
 from recipes.human_settings import check_human, proposal_settings, supervoxel_settings, word_settings
 from recipes.human_videos import find_key_frames, make_contexts
 from recipes.images import open_images
@@ -266,6 +267,7 @@ class Human:
             refine=to_plain(self.cfg.refine),
             ric_alpha=self.cfg.rounds.ric_alpha,
             max_side=self.cfg.data.max_side,
+            crf=to_plain(self.cfg.crf),
         )
         if self.cfg.segmenter.init == "encoder2d":
             start_from_encoder(segmenter, self._encoder())
@@ -276,9 +278,8 @@ class Human:
 
     def _score(self, weights: str) -> dict[str, Any]:
         segmenter = Segmenter.load(self.run.path / weights).to(self.device)
-        return score_target(
-            self.workspace, predictor_of(segmenter, self.cfg.crf), self._images(), most=self.cfg.score_frames
-        )
+        sharpened = with_crf(segmenter, to_plain(self.cfg.crf))
+        return score_target(self.workspace, sharpened, self._images(), most=self.cfg.score_frames)
 
     def _pictured(self) -> Any:
         return _Pictured(self.workspace, {name: self.workspace.by_name[name] for name in self.annotated})

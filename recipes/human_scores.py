@@ -7,23 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
 
 from datamodules.images import ImageSource
 from datamodules.records import VideoRecord
-from modules.checkpoints import to_plain
-from modules.crf_predictor import CrfPredictor
 from modules.predictors import Predictor
-from modules.segmenter import Segmenter
 from pseudolabel.store import PAStore
 from recipes.scoring import score_images, score_segmenter, score_version
 from recipes.workspace import Workspace
-
-
-def predictor_of(segmenter: Segmenter, crf: DictConfig) -> Predictor:
-    """Return the segmenter, followed by the dense CRF unless that is off."""
-    options = to_plain(crf)
-    return CrfPredictor(segmenter, **options) if options.pop("enabled") else segmenter
 
 
 def thinned(records: Sequence[VideoRecord], most: int | None) -> list[VideoRecord]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from modules.crf_predictor import CrfPredictor
+from modules.crf_predictor import CrfPredictor, with_crf
 from pseudolabel.decision import Decision
 from pseudolabel.types import FloatArray, LabelSpace, Tag, UInt8Array
 
@@ -33,3 +33,10 @@ def test_scores_follow_the_edges_of_every_frame() -> None:
         Half().predict_scores(frames),
         atol=1e-5,
     )
+
+
+def test_with_crf_switches_it_on_with_its_options() -> None:
+    half = Half()
+    assert with_crf(half, {}) is half and with_crf(half, {"enabled": False, "iterations": 3}) is half
+    wrapped = with_crf(half, {"enabled": True, "iterations": 3})
+    assert isinstance(wrapped, CrfPredictor) and wrapped.options == {"iterations": 3}

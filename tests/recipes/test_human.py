@@ -68,12 +68,16 @@ def test_the_same_command_again_redoes_nothing(data: Path, finished: Path) -> No
 def test_its_checkpoint_predicts_with_and_without_the_crf(data: Path, finished: Path, tmp_path: Path) -> None:
     ckpt = finished / "runs/tiny/segmenter/best.ckpt"
     assert load_predictor(ckpt).space.names == ("background", "red")
-    shares = []
-    for crf in ("false", "true"):
+    shares, settings = {}, {}
+    for crf in ("false", "true", "null"):
         given = [f"ckpt={ckpt}", f"input={data}/video1", f"out={tmp_path}/{crf}", "overlay=false", f"crf={crf}"]
         summary = predict(load_config("predict", given))
-        shares.append(summary["inputs"][0]["classes"]["red"]["pixel_share"])
-    assert all(0.02 < share < 0.6 for share in shares) and shares[0] != shares[1]
+        shares[crf] = summary["inputs"][0]["classes"]["red"]["pixel_share"]
+        settings[crf] = summary["settings"]["crf"]
+    assert all(0.02 < share < 0.6 for share in shares.values())
+    assert shares["null"] == shares["true"] != shares["false"]
+    assert not settings["false"]["enabled"] and settings["null"] == settings["true"]
+    assert settings["null"]["enabled"] and settings["null"]["bilateral_xy"] == 5.0
 
 
 def _continued(finished: Path, folder: Path, stages: tuple[str, ...], parts: tuple[str, ...]) -> Path:
