@@ -1,4 +1,4 @@
-"""Boxes of masks, and CorLoc, the score of one box per frame (Tokmakov et al. 2016, Sec. 4.5; SPEC A-X)."""
+"""Boxes of masks, their IoU, and CorLoc, the score of one box per frame (Tokmakov et al. 2016, Sec. 4.5; SPEC A-X)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pseudolabel.graphs import Float64Array
 from pseudolabel.types import BoolArray, DataError, FloatArray
 
 _EIGHT = 8  # neighbours of a pixel in a connected component
@@ -54,7 +53,7 @@ def corloc(boxes: npt.ArrayLike, truth_boxes: Sequence[npt.ArrayLike], *, least_
             continue
         if truth.ndim != 2 or truth.shape[1] != 4:
             raise DataError(f"CorLoc: true boxes of frame {t} must be (K, 4), got {truth.shape}.")
-        hits.append(bool((_iou(found[t], truth) > least_iou).any()))
+        hits.append(bool((box_iou(found[t][None], truth) > least_iou).any()))
     return float(np.mean(hits)) if hits else float("nan")
 
 
@@ -64,9 +63,13 @@ def mean_corloc(by_class: Mapping[str, float]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def _iou(box: Float64Array, others: Float64Array) -> Float64Array:
-    """Return the IoU of one box (4,) with each of (K, 4); 0 for a box of NaN."""
-    size = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = np.maximum(size, 0).prod(axis=1)
-    union = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - shared
-    return np.nan_to_num(np.divide(shared, union, out=np.zeros(len(others)), where=union > 0))
+def box_iou(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> FloatArray:
+    """Return the IoU of (N, 4) and (R, 4) boxes, each with each, float32 (N, R) in [0, 1]; 0 for no area or NaN."""
+    left_top = np.maximum(first[:, None, :2], second[None, :, :2])
+    shared = np.maximum(np.minimum(first[:, None, 2:], second[None, :, 2:]) - left_top, 0).prod(axis=2)
+    union = _box_areas(first)[:, None] + _box_areas(second)[None] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared, np.float32), where=union > 0)
+
+
+def _box_areas(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    return np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)

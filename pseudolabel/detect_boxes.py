@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pseudolabel.boxes import box_iou
 from pseudolabel.types import DataError, FloatArray, UInt8Array
 
 _log = logging.getLogger(__name__)
@@ -172,18 +173,6 @@ def suppress_overlaps(boxes: Boxes, *, most_overlap: float = 0.5) -> Boxes:
         if alive[rank]:
             alive[rank + 1 :] &= overlap[rank, rank + 1 :] <= most_overlap
     return boxes.take(order[alive])
-
-
-def box_iou(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Return the IoU of each of (N, 4) with each of (R, 4) boxes, float32 (N, R) in [0, 1]; 0 without area."""
-    left_top = np.maximum(first[:, None, :2], second[None, :, :2])
-    shared = np.maximum(np.minimum(first[:, None, 2:], second[None, :, 2:]) - left_top, 0).prod(axis=2)
-    union = _box_areas(first)[:, None] + _box_areas(second)[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared, np.float32), where=union > 0)
-
-
-def _box_areas(boxes: FloatArray) -> FloatArray:
-    return np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
 
 
 def check_frames(frames: UInt8Array, indices: npt.NDArray[np.int64], video: str) -> tuple[int, int]:

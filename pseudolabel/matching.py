@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pseudolabel.detect_boxes import Boxes, box_iou
+from pseudolabel.boxes import box_iou
+from pseudolabel.detect_boxes import Boxes
 from pseudolabel.proposal_set import Proposals
 from pseudolabel.types import BoolArray, DataError, FloatArray, Int32Array
 

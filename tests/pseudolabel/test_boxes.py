@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pseudolabel.boxes import corloc, largest_box, mean_corloc
+from pseudolabel.boxes import box_iou, corloc, largest_box, mean_corloc
 from pseudolabel.types import DataError
 
 
@@ -37,3 +37,12 @@ def test_boxes_of_other_shapes_are_refused() -> None:
         corloc(np.zeros((2, 4)), [[[0, 0, 1, 1]]])
     with pytest.raises(DataError, match="frame 0"):
         corloc(np.zeros((1, 4)), [[0, 0, 1, 1]])
+
+
+def test_iou_by_hand() -> None:
+    first = np.array([[0, 0, 10, 10], [3, 3, 3, 3]], np.float32)
+    second = np.array([[5, 0, 15, 10], [0, 0, 10, 10], [20, 20, 30, 30], [3, 3, 3, 3]], np.float32)
+    np.testing.assert_allclose(box_iou(first, second), [[1 / 3, 1, 0, 0], [0, 0, 0, 0]], rtol=1e-6)
+    assert box_iou(first[:0], second).shape == (0, 4)
+    nothing = np.full((1, 4), np.nan)
+    assert (box_iou(nothing, second) == 0).all()

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from pseudolabel.boxes import box_iou
 from pseudolabel.detect import Detector, HogDetector, boxes_from_attention
-from pseudolabel.detect_boxes import box_iou
 from pseudolabel.types import DataError
 
 

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from pseudolabel.detect_boxes import Boxes, box_iou, check_frames, clean_boxes, clean_video_boxes, suppress_overlaps
+from pseudolabel.detect_boxes import Boxes, check_frames, clean_boxes, clean_video_boxes, suppress_overlaps
 from pseudolabel.types import DataError
 
 NAN, INF = float("nan"), float("inf")
@@ -68,13 +68,6 @@ def test_a_video_without_a_box_is_told(caplog: pytest.LogCaptureFixture) -> None
         assert clean_video_boxes([], (10, 10), video="none") == []
     assert [len(one) for one in cleaned] == [0, 0]
     assert [record.getMessage() for record in caplog.records] == ["no box in any of 2 frames of video 'rex'"]
-
-
-def test_iou_by_hand() -> None:
-    first = np.array([[0, 0, 10, 10], [3, 3, 3, 3]], np.float32)
-    second = np.array([[5, 0, 15, 10], [0, 0, 10, 10], [20, 20, 30, 30], [3, 3, 3, 3]], np.float32)
-    np.testing.assert_allclose(box_iou(first, second), [[1 / 3, 1, 0, 0], [0, 0, 0, 0]], rtol=1e-6)
-    assert box_iou(first[:0], second).shape == (0, 4)
 
 
 def test_overlaps_are_suppressed_by_the_best() -> None:
