@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from rich.progress import track
 
+from datamodules.progress import follow
 from modules.checkpoints import read_checkpoint, save_weights
 from modules.distributed import barrier, gather_lists, own_share, rank
 from pseudolabel.annotate import annotate
@@ -215,7 +215,7 @@ class Rounds(pl.Callback):
         store.begin(version)
         barrier()
         own = [name for name in own_share(self.videos) if not store.is_written(version, name)]
-        waiting = track(own, description=f"annotating v{version}", disable=len(own) < 8, transient=True)
+        waiting = follow(own, f"annotating v{version}", least=8)
 
         def scored() -> Any:
             for name in waiting:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
-from rich.progress import track
 
+from datamodules.progress import follow
 from datamodules.records import VideoRecord
 from datamodules.transforms import fit_longest_side, resize
 from datamodules.video import VideoReader
@@ -90,7 +90,7 @@ class FrameCache:
         results = Parallel(n_jobs=workers, prefer="threads", return_as="generator_unordered")(
             delayed(attempt)(record) for record in missing
         )
-        bar = track(results, description="decoding videos", total=len(missing), disable=len(missing) < 8)
+        bar = follow(results, "decoding videos", total=len(missing), least=8)
         return sorted(failure for failure in bar if failure is not None)
 
     def frames(self, record: VideoRecord) -> UInt8Array:

@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from datamodules.images import ImageSource, check_plain
+from datamodules.progress import follow
 from datamodules.rendering import Layer
 from datamodules.studio.folders import write_once
 from datamodules.studio.painting import cast_shadow, develop, ground
@@ -136,7 +135,7 @@ def _write(folder: Path, options: StillOptions, workers: int) -> None:
     jobs = Parallel(n_jobs=workers, return_as="generator")(
         delayed(_write_image)(folder, plan, options) for plan in plans
     )
-    shown = list(track(jobs, "Writing synthetic still images", total=len(plans), console=Console(stderr=True)))
+    shown = list(follow(jobs, "writing synthetic still images", total=len(plans)))
     with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as stream:
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(["image", "split", "classes"])

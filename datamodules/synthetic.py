@@ -14,10 +14,9 @@ import cv2
 import h5py
 import numpy as np
 from joblib import Parallel, delayed
-from rich.console import Console
-from rich.progress import track
 
 from datamodules.a2d import MASK_KEY, A2DSource, a2d_label_space
+from datamodules.progress import follow
 from datamodules.rendering import render_video
 from datamodules.studio.casting import DEFAULT_PAIRS, SPLITS, Options, VideoPlan
 from datamodules.studio.folders import write_once
@@ -95,7 +94,7 @@ def _write(folder: Path, options: Options, workers: int) -> None:
     jobs = Parallel(n_jobs=workers, return_as="generator_unordered")(
         delayed(_write_video)(folder, video, options) for video in videos
     )
-    for _ in track(jobs, "Writing synthetic videos", total=len(videos), console=Console(stderr=True)):
+    for _ in follow(jobs, "writing synthetic videos", total=len(videos)):
         pass
     height, width = options.size
     space = a2d_label_space()

@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
-from rich.console import Console
-from rich.progress import track
 
+from datamodules.progress import follow
 from datamodules.studio.difficulty import Difficulty
 from datamodules.studio.folders import write_once
 from datamodules.studio.web_film import film_video
@@ -168,7 +167,7 @@ def _write(folder: Path, options: WebOptions, workers: int) -> None:
     jobs = Parallel(n_jobs=workers, return_as="generator")(
         delayed(film_video)(folder, video, options) for video in videos
     )
-    seen = list(track(jobs, "Writing a synthetic web", total=len(videos), console=Console(stderr=True)))
+    seen = list(follow(jobs, "writing a synthetic web", total=len(videos)))
     listed = [*videos, *(video for video in videos if video.listed_twice)]
     _write_table(
         folder / "catalogue.csv",

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
+from datamodules.progress import follow
 from datamodules.shot_store import ShotRecord, ShotStore
 from modules.distributed import barrier, from_rank_zero, gather_lists, own_share, rank
 from modules.segmenter import Segmenter
@@ -46,7 +46,7 @@ def shot_overlaps(
         return dict(before)
     own = own_share(shots)
     overlaps = []
-    for shot in track(own, description="overlap with motion", disable=len(own) < 20, transient=True):
+    for shot in follow(own, "overlap with motion", least=20):
         frames, _, motion = store.read(shot.name)
         predicted = decide(segmenter.predict_scores(frames), segmenter.decision)  # (T, H, W)
         tagged = np.isin(predicted, np.flatnonzero(space.allowed(shot.tags))[1:])

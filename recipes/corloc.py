@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from datamodules.motion_masks import MotionMasks
+from datamodules.progress import follow
 from datamodules.records import VideoRecord
 from datamodules.transforms import fit_longest_side, resize
 from datamodules.video import VideoReader
@@ -56,7 +56,7 @@ def score_colocalisation(
     """
     own = [record for record in own_share(records) if record.annotated and masks.is_written(record.name)]
     scored: list[tuple[str, FloatArray, FloatArray, FloatArray]] = []  # class, box of the model, of motion, true box
-    for record in track(own, description="co-localisation", disable=len(own) < 4, transient=True):
+    for record in follow(own, "co-localisation", least=4):
         moved = masks.open(record.name)
         boxes_of: dict[str, FloatArray] = {}
         for tag in record.tags:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from rich.progress import track
 
 from datamodules.key_frame_store import KeyFrames, KeyFrameStore, MapSpool, thin_out
+from datamodules.progress import follow
 from datamodules.records import VideoRecord
 from datamodules.transforms import fit_longest_side, resize
 from datamodules.video import VideoReader
@@ -96,7 +96,7 @@ def find_key_frames(
 
     missing = [record for record in own_share(records) if not store.is_written(record.name)]
     jobs = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(attempt)(record) for record in missing)
-    bar = track(jobs, description="supervoxels", total=len(missing), disable=len(missing) < 4, transient=True)
+    bar = follow(jobs, "supervoxels", total=len(missing), least=4)
     failed = gather_lists([(name, reason) for name, reason in bar if reason is not None])
     barrier()
     notes = [store.note(record.name) for record in records if store.is_written(record.name)]
@@ -161,7 +161,7 @@ def make_contexts(
     undetected: list[tuple[str, str]] = []
 
     def work() -> Iterator[Any]:
-        for name in track(own, description="detections", disable=len(own) < 4, transient=True):
+        for name in follow(own, "detections", least=4):
             try:
                 clip = workspace.clip(name)
                 boxes = detector(clip.frames, video=name, indices=clip.indices)

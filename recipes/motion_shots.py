@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from rich.progress import track
 
 from datamodules.motion_masks import MotionMasks
+from datamodules.progress import follow
 from datamodules.records import VideoRecord
 from datamodules.shot_store import ShotRecord, ShotStore
 from datamodules.transforms import fit_longest_side, resize
@@ -168,7 +168,7 @@ def find_motion_shots(
 
     missing = [record for record in own_share(records) if not shots.is_written(record.name)]
     jobs = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(attempt)(record) for record in missing)
-    bar = track(jobs, description="motion", total=len(missing), disable=len(missing) < 4, transient=True)
+    bar = follow(jobs, "motion", total=len(missing), least=4)
     failed = gather_lists([(name, found) for name, found in bar if isinstance(found, str)])
     barrier()
     counts = [shots.summary(record.name) for record in records if shots.is_written(record.name)]

@@ -10,6 +10,7 @@ import torch
 
 from datamodules.frame_cache import FrameCache
 from datamodules.images import ImageSource
+from datamodules.progress import follow
 from datamodules.records import VideoRecord
 from datamodules.transforms import resize
 from modules.distributed import gather_lists, own_share
@@ -88,7 +89,7 @@ def score_segmenter(
         radius: neighbouring frames on each side that vote on the action; 0 = no alignment.
     """
     board = ScoreBoard(workspace.space, [record.name for record in records])
-    for record in own_share([record for record in records if record.annotated]):
+    for record in follow(own_share([record for record in records if record.annotated]), "scoring videos", least=20):
         for frame, labels in _predict_annotated(segmenter, workspace.cache, record, radius):
             truth = workspace.truth(record, frame, labels.shape)
             if truth is not None:
@@ -108,7 +109,7 @@ def score_masks(
         masks: opens a video: number of a frame -> uint8 (H, W) class ids, None beyond its end.
     """
     board = ScoreBoard(workspace.space, [record.name for record in records])
-    for record in own_share([record for record in records if record.annotated]):
+    for record in follow(own_share([record for record in records if record.annotated]), "scoring masks", least=20):
         labels_of = masks(record)
         for frame in record.annotated:
             labels = labels_of(frame)
@@ -148,7 +149,7 @@ def score_images(
     if negatives:
         records = records + [record for record in source.negatives if record.split == split]
     board = ScoreBoard(space, [record.name for record in records])
-    for record in own_share(records):
+    for record in follow(own_share(records), "scoring images", least=100):
         pair = read_with_truth(workspace, source, record, max_side=max_side)
         if pair is None:
             continue

@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from datamodules.attention_batches import AttentionItem
 from datamodules.images import ImageRecord, ImageSource
+from datamodules.progress import follow
 from datamodules.shot_store import ShotRecord, ShotStore
 from datamodules.transforms import resize
 from modules.attention_decoder import AttentionDecoder
@@ -53,7 +52,7 @@ def attend_images(
 ) -> None:
     """Keep images with the attention of each of their tags, once: a shot of one frame for every tag."""
     missing = [record for record in records if not shots.is_written(record.name)]
-    bar = track(missing, "attention of images", console=Console(stderr=True), disable=len(missing) < 8)
+    bar = follow(missing, "attention of images", least=8)
     for record in bar:
         try:
             image = read_image(source, record, max_side=max_side)
@@ -93,7 +92,7 @@ def label_images(
         return
     versions.begin(0)
     waiting = [record for record in tags if shots.is_written(record.name) and not versions.is_written(0, record.name)]
-    for record in track(waiting, "labelling images", console=Console(stderr=True), disable=len(waiting) < 8):
+    for record in follow(waiting, "labelling images", least=8):
         image = shots.read(f"{record.name}-shot000")[0]
         scores = model.predict_scores(image, allowed=space.allowed(record.tags), threshold=0.0)  # (1, C, H, W)
         clip = Clip(image, np.zeros(1, np.int64), record.name, 1.0, record.tags)

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from rich.console import Console
-from rich.progress import track
 
 from datamodules.images import ImageSource
+from datamodules.progress import follow
 from datamodules.records import VideoRecord
 from modules.attention_decoder import AttentionDecoder
 from modules.cam_segmenter import CamSegmenter
@@ -83,7 +82,7 @@ def score_video_segments(
     if rank() == 0:
         run = Parallel(n_jobs=workers, return_as="generator_unordered")
         jobs = run(delayed(_segment_one)(record, workspace.space, options, tuple(compare)) for record in records)
-        bar = track(jobs, "segmenting videos in parts", total=len(records), console=Console(stderr=True))
+        bar = follow(jobs, "segmenting videos in parts", total=len(records))
         for name, of_video, reason in bar:
             found.append((name, of_video))
             if reason:

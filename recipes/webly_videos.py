@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from rich.console import Console
-from rich.progress import track
 
+from datamodules.progress import follow
 from datamodules.records import VideoRecord
 from datamodules.shot_store import ShotRecord, ShotStore
 from datamodules.transforms import fit_longest_side, resize
@@ -93,7 +92,7 @@ def label_videos(
         versions.begin(0)
         run = Parallel(n_jobs=workers, return_as="generator_unordered")
         done = run(delayed(_label_one)(record, tag, space, options, shots, versions) for record, tag in missing)
-        bar = track(done, "segmenting videos", total=len(missing), console=Console(stderr=True))
+        bar = follow(done, "segmenting videos", total=len(missing))
         failed = sorted([name, reason] for name, reason in bar if reason)
     names = [name for name in (part_name(*job) for job in jobs) if shots.is_written(name)]
     counts = [shots.summary(name) for name in names]

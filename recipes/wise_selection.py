@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from omegaconf import DictConfig
-from rich.progress import track
 
+from datamodules.progress import follow
 from modules.checkpoints import to_plain
 from modules.discriminator import cross_fitted_realness
 from modules.encoder2d import Encoder2D
@@ -43,7 +43,7 @@ class WiseSelector:
         videos = sorted(frames_of)
         patches = []
         dominant: list[list[int]] = []
-        waiting = track(videos, description="cut and paste", disable=len(videos) < 8, transient=True)
+        waiting = follow(videos, "cut and paste", least=8)
         for number, name in enumerate(waiting):
             clip = self.workspace.clip(name)
             chosen = np.isin(clip.indices, frames_of[name])

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
-from rich.progress import track
 
 from callbacks.rounds import Rounds
+from datamodules.progress import follow
 from modules.checkpoints import to_plain
 from modules.distributed import barrier, gather_lists, own_share, rank
 from modules.encoder2d import Encoder2D
@@ -103,7 +103,7 @@ class WS2:
         own = [name for name in own_share(self.workspace.annotated) if not self.store.is_written(0, name)]
 
         def clips() -> Any:
-            for name in track(own, description="attention", disable=len(own) < 8, transient=True):
+            for name in follow(own, "attention", least=8):
                 clip = self.workspace.clip(name)
                 if encoder2d is not None:
                     targets = [actors.index(tag.actor) for tag in clip.tags]

@@ -17,9 +17,7 @@ from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
+from datamodules.progress import follow
 from datamodules.web.job import Job
 from datamodules.web.manifest import MANIFEST, Decision, ManifestWriter, Progress, one_line
 from datamodules.web.settings import RetrieveSettings, Scorer
@@ -85,7 +83,7 @@ def retrieve(
             later = {hit.id for other in classes[place + 1 :] for hit in hits[other][0]}
             found = hits[name][0]
             steps = job.collect(name, found, later)
-            bar = track(steps, f"retrieving {name}", total=len(found), console=Console(stderr=True), disable=not found)
+            bar = follow(steps, f"retrieving {name}", total=len(found))
             for decisions in bar:
                 manifest.write(decisions)
                 tally.add(decisions)
