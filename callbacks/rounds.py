@@ -239,10 +239,16 @@ class Rounds(pl.Callback):
         if rank() == 0 and not marker.exists():
             index = self.store.index(self.version)
             if not any(row.area > 0 for row in index):
+                cure = "no evidence (attention, boxes) gave an object. Check the settings of the stage before."
+                if self.version:
+                    before = self.folder / f"v{self.version - 1}.ckpt"
+                    cure = (
+                        f"the network of the version before, {before}, predicts background alone. Train it longer "
+                        "(segmenter.*, rounds.max_epochs) or start it from pretrained weights."
+                    )
                 raise DataError(
                     f"Version {self.version} holds no object in any frame: nothing is left to train on. "
-                    f"Look at the pseudo-annotations in {self.store.root}; the stage before has learned nothing. "
-                    "Train it longer or start it from pretrained weights."
+                    f"Look at the pseudo-annotations in {self.store.root}; {cure}"
                 )
             weights = self.selector(index)
             if not (weights > 0).any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,11 @@ import numpy.typing as npt
 
 from pseudolabel.detect_boxes import MARGIN_THRESHOLD, MOST_BOXES, Boxes, check_frames, clean_video_boxes
 from pseudolabel.types import DataError, UInt8Array, nearest_name
+
+_log = logging.getLogger(__name__)
+
+SHOWN_FRAMES = 12
+"""Frame numbers in a warning."""
 
 COLUMNS = ("video", "frame", "x0", "y0", "x1", "y1", "score")
 EXAMPLE = "video,frame,x0,y0,x1,y1,score\nrex-runs,0,12,30.5,80,121,0.93\nrex-runs,1,14,31,82,120,0.9"
@@ -45,6 +51,11 @@ class CsvDetector:
         self.path, self.threshold, self.missing, self.most = Path(path), threshold, missing, most
         self._videos = _read_boxes(self.path)
 
+    @property
+    def videos(self) -> list[str]:
+        """The videos that the table names."""
+        return list(self._videos)
+
     def __call__(self, frames: UInt8Array, *, video: str, indices: npt.NDArray[np.int64]) -> list[Boxes]:
         """See :class:`pseudolabel.detect.Detector`.
 
@@ -58,28 +69,39 @@ class CsvDetector:
                 f"{self.path} has no row of video '{video}'{hint} It names {len(self._videos)} videos. If nothing was "
                 f"found in it, add the row '{video},,,,,,', or set missing='empty'."
             )
-        numbers, boxes = self._videos.get(video, (np.zeros(0, np.int64), Boxes.none()))
+        if video not in self._videos:
+            return [Boxes.none() for _ in indices]
+        numbers, boxes = self._videos[video]
         found = [boxes.take(numbers == index) for index in indices]
+        if unasked := len(numbers) - sum(map(len, found)):
+            shown = ", ".join(map(str, indices[:SHOWN_FRAMES])) + (", …" if len(indices) > SHOWN_FRAMES else "")
+            _log.warning(
+                "%s: %d of %d boxes of video '%s' are in frames that are not looked at (these are: %s)",
+                self.path, unasked, len(numbers), video, shown,
+            )  # fmt: skip
         return clean_video_boxes(found, size, video=video, threshold=self.threshold, most=self.most)
 
 
 def _read_boxes(path: Path) -> dict[str, tuple[npt.NDArray[np.int64], Boxes]]:
     """Return per video the frame number (N,) of each box, and the boxes."""
-    shape = f"Expected a comma-separated table such as\n{EXAMPLE}"
+    shape = (
+        f"Expected a comma-separated table such as\n{EXAMPLE}\n"
+        "with the upper left and the lower right corner in pixels of the video"
+    )
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = list(csv.reader(stream))
     except OSError as error:
-        raise DataError(f"Boxes cannot be read from {path} ({error.strerror}). {shape}\nCheck the path.") from error
+        raise DataError(f"Boxes cannot be read from {path} ({error.strerror}). {shape}. Check the path.") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a text table in UTF-8 ({error}). {shape}\nSave it as CSV in UTF-8.") from error
+        raise DataError(f"{path} is not a text table in UTF-8 ({error}). {shape}. Save it as CSV in UTF-8.") from error
     header = [cell.strip().lower() for cell in lines[0]] if lines else []
     for column in COLUMNS:
         if column not in header:
             hint = nearest_name(column, header) or "."
             raise DataError(
                 f"{path} has no column '{column}'{hint} Got the header '{','.join(lines[0]) if lines else ''}'. {shape}"
-                "\nGive it this header."
+                ". Give it this header."
             )
     places = [header.index(column) for column in COLUMNS]
     rows: dict[str, list[tuple[float, ...]]] = {}

@@ -35,7 +35,7 @@ from recipes.extra_supervision import fit_with_extra
 from recipes.human_detectors import detector_of
 from recipes.human_labels import annotator_of, selector_of
 from recipes.human_scores import score_target, score_versions
-from recipes.human_settings import check_human, proposal_settings, supervoxel_settings, word_settings
+from recipes.human_settings import check_human, check_target, proposal_settings, supervoxel_settings, word_settings
 from recipes.human_videos import find_key_frames, make_contexts
 from recipes.images import open_images
 from recipes.key_frame_workspace import open_key_frames
@@ -64,10 +64,9 @@ class Human:
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu" else "cpu")
         self.all_classes = open_source(cfg.data)
         self.source = TargetSource(self.all_classes, cfg.target)
-        if not tagged(self.source.select("train")):
-            raise DataError(f"target={cfg.target}: no training video is tagged with it. Tag one, or change its split.")
-        if cfg.detector.name in ("csv", "torchvision"):
-            detector_of(cfg, self.source, self._encoder, self.device)  # a file that cannot be used is told now
+        check_target(self.source, cfg.target)
+        needs_file = cfg.detector.name in ("csv", "torchvision")  # one that cannot be used is told now
+        self.detector = detector_of(cfg, self.source, self._encoder, self.device) if needs_file else None
         self.store = PAStore(run.path / "pa")
         self.key_frames = KeyFrameStore(run.path / "key_frames")
         self.contexts = ContextStore(run.path / "contexts")
@@ -123,7 +122,7 @@ class Human:
             workspace,
             self.key_frames,
             self.contexts,
-            detector_of(self.cfg, self.source, self._encoder, self.device),
+            self.detector or detector_of(self.cfg, self.source, self._encoder, self.device),
             proposals=proposal_settings(self.cfg),
             proposals_dir=None if self.cfg.proposals.path is None else Path(self.cfg.proposals.path),
             words=word_settings(self.cfg),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,10 +18,12 @@ from modules.checkpoints import to_plain
 from modules.detectors import make_detector
 from modules.encoder2d import Encoder2D
 from pseudolabel.boxes import largest_box
-from pseudolabel.detect import Detector
+from pseudolabel.detect import CsvDetector, Detector
 from pseudolabel.detect_boxes import Boxes, scale_of
 from pseudolabel.motion import stream_motion
-from pseudolabel.types import UInt8Array
+from pseudolabel.types import DataError, UInt8Array, nearest_name
+
+_log = logging.getLogger(__name__)
 
 
 class MotionDetector:
@@ -58,11 +61,21 @@ class TableDetector:
     Args:
         detector: reads the table.
         source: knows the videos' sizes.
+
+    Raises:
+        DataError: the table names none of the videos.
     """
 
-    def __init__(self, detector: Detector, source: VideoSource) -> None:
+    def __init__(self, detector: CsvDetector, source: VideoSource) -> None:
         self.detector, self.source = detector, source
         self.records = {record.name: record for record in source.records}
+        unknown = [name for name in detector.videos if name not in self.records]
+        if unknown:
+            told = f"{detector.path} names {len(unknown)} videos that the data does not have, the first '{unknown[0]}'"
+            told += nearest_name(unknown[0], self.records) or "."
+            if len(unknown) == len(detector.videos):
+                raise DataError(f"{told} It names no other. Give the videos' names as in tags.csv.")
+            _log.warning("%s Their boxes are not used.", told)
 
     def __call__(self, frames: UInt8Array, *, video: str, indices: npt.NDArray[np.int64]) -> list[Boxes]:
         """See :class:`pseudolabel.detect.Detector`."""
@@ -98,7 +111,7 @@ def detector_of(
     if chosen.threshold is not None:
         options["threshold"] = chosen.threshold
     if chosen.name == "csv":
-        return TableDetector(make_detector("csv", path=chosen.path, missing="empty", **options), source)
+        return TableDetector(CsvDetector(chosen.path, missing="empty", **options), source)
     if chosen.name == "torchvision":
         label = cfg.target if chosen.label is None else chosen.label
         options |= {"model": chosen.model, "weights": chosen.path, "label": label, "device": str(device)}

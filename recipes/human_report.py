@@ -72,12 +72,16 @@ def show_tables(cfg: DictConfig, stages: dict[str, Any], results: dict[str, Any]
             percent(entry["pa_jaccard_full"]),
             percent(entry["pa_iou_selected"]),
             percent(entry["pa_jaccard_selected"]),
-            "-" if entry["selected_share"] is None else percent(entry["selected_share"]),
+            percent(entry["selected_share"]),
+            percent(entry["criterion"]),
         )
         for entry in results["versions"]
     ]
-    header = ("masks", "IoU", "J", "IoU selected", "J selected", "% selected")
+    header = ("masks", "IoU", "J", "IoU selected", "J selected", "% selected", f"{cfg.rounds.criterion} of the network")
     show("Masks of the key frames, against the truth", header, rounds, folder, name="masks")
+    if all(set(model) == {"round"} for model in results["models"]):
+        print(f"nothing that shows {cfg.target} has a true mask, so the networks are not scored: look at the pictures")
+        return
     shown = [name for name in DOMAINS if any(model.get(name) for model in results["models"])]
     lines = [(str(model["round"]), *_cells(model, shown)) for model in results["models"]]
     if results["twin"]:

@@ -8,8 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from datamodules.target import TargetSource, tagged
 from modules.checkpoints import to_plain
+from modules.distributed import rank
 from pseudolabel.bags_of_words import BagOfWordsSettings
+from pseudolabel.detect_csv import COLUMNS
 from pseudolabel.proposals import ProposalSettings
 from pseudolabel.supervoxels import SupervoxelSettings
 from pseudolabel.types import DataError, nearest_name
@@ -64,7 +67,7 @@ def check_human(cfg: DictConfig) -> None:
         )
     path = cfg.detector.path
     if cfg.detector.name in ("csv", "torchvision") and (path is None or not Path(path).is_file()):
-        what = "a table of boxes" if cfg.detector.name == "csv" else "the model's weights"
+        what = f"a table of boxes ({','.join(COLUMNS)})" if cfg.detector.name == "csv" else "the model's weights"
         raise DataError(f"detector.name={cfg.detector.name} needs {what}, got detector.path={path}. Give the file.")
     if (
         cfg.detector.name == "hog"
@@ -76,14 +79,30 @@ def check_human(cfg: DictConfig) -> None:
         )
     if cfg.detector.name == "csv" and cfg.detector.threshold is None:
         raise DataError("detector.name=csv needs detector.threshold: a score above which a box counts, such as 0.3.")
+    if not isinstance(cfg.detector.threshold, float | int | None) or isinstance(cfg.detector.threshold, bool):
+        raise DataError(f"detector.threshold={cfg.detector.threshold}: expected a number, such as 0.3.")
     if not 0 <= cfg.detector.share < 1:
         raise DataError(f"detector.share={cfg.detector.share}: expected a share of the highest attention in [0, 1).")
     if cfg.crf.enabled and find_spec("pydensecrf") is None:
         raise DataError("crf.enabled=true needs the package pydensecrf2. Install it (make install), or switch it off.")
     if cfg.proposals.path is not None and not Path(cfg.proposals.path).is_dir():
         raise DataError(f"proposals.path={cfg.proposals.path} is no folder. Give that of <video>/<frame>.npz.")
+    if cfg.proposals.path is not None and not any(Path(cfg.proposals.path).iterdir()):
+        raise DataError(f"proposals.path={cfg.proposals.path} is empty. Expected <video>/<frame>.npz in it.")
     for build in (supervoxel_settings, proposal_settings, word_settings, energy_settings):
         build(cfg)
+
+
+def check_target(source: TargetSource, target: str) -> None:
+    """Refuse data in which nothing shows the target, and tell where everything does.
+
+    Raises:
+        DataError: no training video is tagged with it.
+    """
+    if not tagged(source.select("train")):
+        raise DataError(f"target={target}: no training video is tagged with it. Tag one, or change its split.")
+    if all(record.tags for record in source.records) and rank() == 0:
+        print(f"every video is tagged {target}: no frame is sure to lack it. Add videos without it if you can.")
 
 
 def supervoxel_settings(cfg: DictConfig) -> SupervoxelSettings:

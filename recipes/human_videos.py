@@ -5,7 +5,10 @@ Liang et al. 2017, Sec. 3.2. What is found does not change from round to round, 
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from modules.distributed import barrier, gather_lists, own_share, rank
 from pseudolabel.bags_of_words import BagOfWordsSettings
 from pseudolabel.detect import Detector
 from pseudolabel.detect_boxes import Boxes, scale_of
+from pseudolabel.palette import write_atomically
 from pseudolabel.proposal_files import read_proposals
 from pseudolabel.proposals import Proposals, ProposalSettings, propose_regions
 from pseudolabel.shots import Shot, detect_shots
@@ -30,8 +34,12 @@ from pseudolabel.supervoxels import FramePair, SupervoxelSettings, stream_pairs
 from pseudolabel.types import DataError, UInt8Array
 from pseudolabel.video_context import build_context
 from recipes.context_store import ContextStore
+from recipes.human_detectors import TableDetector
 from recipes.quiet import unsaid
 from recipes.workspace import Workspace
+
+FRAMES_TABLE = "frames.csv"
+"""In the folder of the key frames: ``video,frame`` of each, for whoever writes a table of boxes."""
 
 
 def find_key_frames(
@@ -99,11 +107,16 @@ def find_key_frames(
     bar = follow(jobs, "supervoxels", total=len(missing), least=4)
     failed = gather_lists([(name, reason) for name, reason in bar if reason is not None])
     barrier()
-    notes = [store.note(record.name) for record in records if store.is_written(record.name)]
+    notes = {record.name: store.note(record.name) for record in records if store.is_written(record.name)}
     if not notes:
         first = f" First: {failed[0][0]}: {failed[0][1]}" if failed else ""
         raise DataError(f"None of {len(records)} videos of the target can be segmented.{first}")
-    total = {name: sum(note[name] for note in notes) for name in ("frames", "num_shots", "key_frames")}
+    if rank() == 0:
+        text = StringIO()
+        rows = ((name, frame) for name, note in notes.items() for frame in note["indices"])
+        csv.writer(text, lineterminator="\n").writerows([("video", "frame"), *rows])
+        write_atomically(store.folder / FRAMES_TABLE, text.getvalue().encode())
+    total = {name: sum(note[name] for note in notes.values()) for name in ("frames", "num_shots", "key_frames")}
     return {"videos": len(notes), **total, "skipped": failed}
 
 
@@ -191,27 +204,33 @@ def make_contexts(
         return None
 
     pool = Parallel(n_jobs=workers, prefer="threads", return_as="generator_unordered", pre_dispatch="n_jobs + 1")
-    with unsaid(Boxes.__module__):  # of every video without a box
+    told = nullcontext() if isinstance(detector, TableDetector) else unsaid(Boxes.__module__)
+    with told:  # a detector is often wrong, and every video without a box would be named
         failures = [failure for failure in pool(work()) if failure is not None]
     failed = gather_lists(failures + undetected)
     barrier()
     written = [name for name in workspace.annotated if contexts.is_written(name)]
     counts = {"videos": len(written), "frames": 0, "frames_with_boxes": 0, "boxes": 0}
-    found_in = 0
+    without: list[str] = []
     for name in written:
         boxes = contexts.detections(name).values()
         hits = sum(len(one) > 0 for one in boxes)
         counts["frames"] += len(boxes)
         counts["frames_with_boxes"] += hits
         counts["boxes"] += sum(map(len, boxes))
-        found_in += hits > 0 and bool(workspace.by_name[name].tags)
+        if workspace.by_name[name].tags and not hits:
+            without.append(name)
     shown_videos = [name for name in written if workspace.by_name[name].tags]
-    counts["videos_without_boxes"] = len(shown_videos) - found_in
-    if not found_in and needed:
-        first = f" First problem: {failed[0][0]}: {failed[0][1]}" if failed else ""
+    counts["videos_without_boxes"] = len(without)
+    if len(without) == len(shown_videos) and needed:
+        if failed and not shown_videos:
+            raise DataError(f"None of the videos of the target can be used; the first, {failed[0][0]}: {failed[0][1]}")
+        cure = "Lower detector.threshold, or take another detector.name (under another name=)."
+        if isinstance(detector, TableDetector):
+            cure = f"See the warnings above; the frames that are looked at are in {key_frames.folder / FRAMES_TABLE}."
         raise DataError(
             f"The detector found nothing in any of {len(shown_videos)} videos of the target; nothing can be learned. "
-            f"Lower detector.threshold, or take another detector.name.{first}"
+            f"{cure}"
         )
     if rank() == 0:
         scales = {}
@@ -222,8 +241,8 @@ def make_contexts(
         contexts.write_table(scales)
         for name, reason in failed:
             workspace.list_skipped(name, reason)
-        if counts["videos_without_boxes"]:
-            print(f"no detection in {counts['videos_without_boxes']} of {len(shown_videos)} videos of the target")
+        if without:
+            print(f"no detection in {len(without)} of {len(shown_videos)} videos of the target: {', '.join(without)}")
     barrier()
     return {**counts, "skipped": failed}
 

@@ -21,8 +21,11 @@ class KeyFrameWorkspace(Workspace):
     """A workspace in which only frames of videos that carry the tag validate.
 
     Videos of split ``val`` validate if one of them carries the tag. Else every ``data.val_every``-th key frame does,
-    counted over all videos that carry it: a video may have a single one.
+    counted over all videos that carry it: a video may have a single one. Of fewer than that, at least one does.
     """
+
+    sampled = "key frames of the videos with the tag"
+    cure = "Lower key_frames.changes, which makes more of them, or tag more videos"
 
     @cached_property
     def _first(self) -> dict[str, int]:
@@ -32,6 +35,10 @@ class KeyFrameWorkspace(Workspace):
             first[name] = count
             count += len(self.cache.indices(self.by_name[name]))
         return first
+
+    @cached_property
+    def _total(self) -> int:
+        return sum(len(self.cache.indices(self.by_name[name])) for name in self._first)
 
     @cached_property
     def _validates(self) -> set[str]:
@@ -44,7 +51,7 @@ class KeyFrameWorkspace(Workspace):
             return list(range(count)) if (record.name in self._validates) == validation else []
         if record.name not in self._first:
             return [] if validation else list(range(count))
-        every, first = self.cfg.data.val_every, self._first[record.name]
+        every, first = max(2, min(self.cfg.data.val_every, self._total)), self._first[record.name]
         return [p for p in range(count) if ((first + p) % every == every // 2) == validation]
 
 

@@ -41,6 +41,9 @@ class Workspace:
         DataError: nothing usable, or fewer than two classes.
     """
 
+    sampled = "sampled frames of a training video"
+    cure = "Use another data.val_every (at least 2) or a larger data.frames_per_video"
+
     def __init__(
         self,
         cfg: DictConfig,
@@ -51,6 +54,8 @@ class Workspace:
         least_classes: int = 2,
     ) -> None:
         self.cfg = cfg
+        if cfg.data.val_every < 2:
+            raise DataError(f"data.val_every={cfg.data.val_every}: expected 2 or more; one of so many validates.")
         self.source = open_source(cfg.data) if source is None else source
         self.space = self.source.label_space
         self.cache = FrameCache(
@@ -79,8 +84,7 @@ class Workspace:
             if not any(self.positions(record, validation=validation) for record in self.by_name.values()):
                 raise DataError(
                     f"No frame is left for {purpose}: without validation videos, one of every data.val_every="
-                    f"{cfg.data.val_every} sampled frames of a training video validates and the others train. Use "
-                    "another data.val_every (at least 2) or a larger data.frames_per_video."
+                    f"{cfg.data.val_every} {self.sampled} validates and the others train. {self.cure}."
                 )
         shown = sorted({tag.actor for record in self.train for tag in record.tags})
         if len(shown) < least_classes:

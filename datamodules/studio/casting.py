@@ -147,6 +147,8 @@ class Options:
         for option in fields(self):
             if given[option.name] == option.default:
                 del given[option.name]
+        if not self.difficulty.grounds:
+            del given["difficulty"]["grounds"]
         return json.loads(json.dumps(given))
 
     @property

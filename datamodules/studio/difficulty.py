@@ -18,6 +18,7 @@ class Difficulty:
         occlusion: share of videos with a foreground occluder.
         distractors: largest number of moving things that are no actor.
         clutter: amount of shapes in the background, 0 = none.
+        grounds: kinds of ground and clutter that all videos share; 0: no two are alike.
         camera: strength of pan, zoom and shake, 0 = fixed.
         light: strength of illumination changes, 0 = constant.
         blur: shutter time of the motion blur in frames, 0 = none.
@@ -31,6 +32,7 @@ class Difficulty:
     occlusion: float = 0.4
     distractors: int = 3
     clutter: float = 1.0
+    grounds: int = 0
     camera: float = 1.0
     light: float = 1.0
     blur: float = 0.5

@@ -41,6 +41,15 @@ def test_numbers_that_are_none_are_dropped_and_told(tmp_path: Path, caplog: pyte
     assert "2 not finite" in caplog.text
 
 
+def test_boxes_in_frames_that_are_not_looked_at_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = "".join(f"rex,{frame},1,2,5,6,1\n" for frame in (0, 1, 4))
+    path = write(tmp_path, f"video,frame,x0,y0,x1,y1,score\n{rows}")
+    with caplog.at_level(logging.WARNING):
+        found = CsvDetector(path)(FRAMES, video="rex", indices=NUMBERS)
+    assert [len(one) for one in found] == [1, 0, 0]
+    assert f"2 of 3 boxes of video 'rex' are in frames that are not looked at (these are: {NUMBERS[0]}," in caplog.text
+
+
 def test_a_video_in_which_nothing_was_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path, "video,frame,x0,y0,x1,y1,score\nrex,4,1,2,5,6,1\nempty,,,,,,\n")
     with caplog.at_level(logging.WARNING):
@@ -48,7 +57,9 @@ def test_a_video_in_which_nothing_was_found(tmp_path: Path, caplog: pytest.LogCa
     assert [len(one) for one in found] == [0, 0, 0] and "no box in any of 3 frames" in caplog.text
     with pytest.raises(DataError, match="did you mean 'rex'"):
         CsvDetector(path)(FRAMES, video="rexx", indices=NUMBERS)
+    caplog.clear()
     assert [len(one) for one in CsvDetector(path, missing="empty")(FRAMES, video="rexx", indices=NUMBERS)] == [0] * 3
+    assert not caplog.text and CsvDetector(path).videos == ["rex", "empty"]
     with pytest.raises(DataError, match="missing must be"):
         CsvDetector(path, missing="no")  # type: ignore[arg-type]
 

@@ -13,6 +13,7 @@ from predict import predict
 from pseudolabel.store import PAStore
 from pseudolabel.types import DataError
 from recipes.configuration import load_config
+from tests.datamodules.fakes import write_table
 from tests.recipes.human_toys import boxes_table, human_config
 from tests.recipes.moving import moving_folder, stills_folder
 from train import train
@@ -115,8 +116,28 @@ def test_extra_supervision_joins_in_the_last_round(data: Path, finished: Path, t
 
 def test_a_detector_that_finds_nothing_is_told(data: Path, finished: Path, tmp_path: Path) -> None:
     _continued(finished, tmp_path, ("key_frames",), ("key_frames",))
-    with pytest.raises(DataError, match="found nothing in any of 3 videos of the target"):
+    with pytest.raises(DataError, match=r"found nothing in any of 3 videos of the target.*Lower detector\.threshold"):
         train(human_config(data, tmp_path, ["detector.threshold=0.99"]))
+
+
+def test_a_table_of_the_wrong_frames_is_told(
+    data: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = _continued(finished, tmp_path, ("key_frames",), ("key_frames",))
+    header = ["video", "frame", "x0", "y0", "x1", "y1", "score"]
+    table = write_table(tmp_path / "boxes.csv", [header, ["video1", 99, 1, 2, 10, 12, 0.9]])
+    with pytest.raises(DataError, match=r"found nothing in any of 3.*See the warnings above.*frames\.csv"):
+        train(human_config(data, tmp_path, ["detector.name=csv", f"detector.path={table}", "detector.threshold=0.3"]))
+    assert "1 of 1 boxes of video 'video1' are in frames that are not looked at" in caplog.text
+    listed = (run / "key_frames/frames.csv").read_text().splitlines()
+    notes = [json.loads(path.read_text())["indices"] for path in (run / "key_frames").glob("*.json")]
+    assert listed[0] == "video,frame" and len(listed) == 1 + sum(map(len, notes))
+
+
+def test_an_empty_folder_of_proposals_is_refused_at_once(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty is empty\. Expected <video>/<frame>.npz"):
+        train(human_config(data, tmp_path, [f"proposals.path={tmp_path}/empty"]))
 
 
 def test_a_broken_video_is_listed_and_the_others_go_on(data: Path, tmp_path: Path) -> None:
@@ -142,6 +163,7 @@ def test_a_broken_video_is_listed_and_the_others_go_on(data: Path, tmp_path: Pat
         ("detector.name=hog", "detector.name=hog finds people, but the target is 'red'"),
         ("detector.threshold=null", "detector.name=csv needs detector.threshold"),
         ("key_frames.most=0", "key_frames.most=0: expected at least 1"),
+        ("detector.threshold=abc", "detector.threshold=abc: expected a number"),
         ("selection.most=null", "selection.most=None: expected at least 1"),
         ("proposals.path=nowhere", "proposals.path=nowhere is no folder"),
     ],

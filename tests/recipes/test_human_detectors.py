@@ -7,7 +7,7 @@ import pytest
 
 from datamodules.records import VideoRecord, VideoSource
 from pseudolabel.detect import CsvDetector
-from pseudolabel.types import LabelSpace, Tag, UInt8Array
+from pseudolabel.types import DataError, LabelSpace, Tag, UInt8Array
 from recipes.human_detectors import MotionDetector, TableDetector
 from tests.datamodules.fakes import write_frames, write_table
 from tests.recipes.moving import SIDE, draw_shot
@@ -58,3 +58,16 @@ def test_a_table_is_in_pixels_of_the_video(tmp_path: Path) -> None:
     found = detect(np.zeros((2, 50, 100, 3), np.uint8), video="video", indices=np.array([3, 4]))
     np.testing.assert_allclose(found[0].boxes, [[25, 5, 75, 45]])
     assert len(found[1]) == 0
+
+
+def test_a_table_of_other_videos_is_refused_and_one_of_some_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    header = ["video", "frame", "x0", "y0", "x1", "y1", "score"]
+    other = ["video.mp4", 3, 100, 20, 300, 180, 0.9]
+    table = write_table(tmp_path / "other.csv", [header, other])
+    with pytest.raises(DataError, match=r"names 1 videos that the data does.*'video.mp4'; did you mean 'video'"):
+        TableDetector(CsvDetector(table, 0.3, missing="empty"), Whole())
+    both = write_table(tmp_path / "both.csv", [header, other, ["video", *other[1:]]])
+    TableDetector(CsvDetector(both, 0.3, missing="empty"), Whole())
+    assert "'video.mp4'; did you mean 'video'? Their boxes are not used." in caplog.text

@@ -111,11 +111,14 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
         open_workspace(root, tmp_path / "run")
 
 
-@pytest.mark.parametrize(("every", "missing"), [(5, "validation"), (1, "training")])
-def test_no_frame_for_validation_or_training_is_a_clear_error(
-    folder: Path, tmp_path: Path, every: int, missing: str
-) -> None:
-    with pytest.raises(DataError, match=rf"No frame is left for {missing}.*data\.val_every={every} "):
+def test_no_frame_for_validation_is_a_clear_error(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"No frame is left for validation.*data\.val_every=5 sampled frames"):
+        open_workspace(folder, tmp_path / "run", "data.val_every=5")
+
+
+@pytest.mark.parametrize("every", [1, 0])
+def test_every_frame_cannot_validate(folder: Path, tmp_path: Path, every: int) -> None:
+    with pytest.raises(DataError, match=rf"data\.val_every={every}: expected 2 or more"):
         open_workspace(folder, tmp_path / "run", f"data.val_every={every}")
 
 
