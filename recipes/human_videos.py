@@ -227,7 +227,10 @@ def make_contexts(
             raise DataError(f"None of the videos of the target can be used; the first, {failed[0][0]}: {failed[0][1]}")
         cure = "Lower detector.threshold, or take another detector.name (under another name=)."
         if isinstance(detector, TableDetector):
-            cure = f"See the warnings above; the frames that are looked at are in {key_frames.folder / FRAMES_TABLE}."
+            cure = (
+                "Lower detector.threshold, or see the warnings above; the frames that are looked at are in "
+                f"{key_frames.folder / FRAMES_TABLE}."
+            )
         raise DataError(
             f"The detector found nothing in any of {len(shown_videos)} videos of the target; nothing can be learned. "
             f"{cure}"
