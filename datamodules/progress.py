@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 Item = TypeVar("Item")
 
@@ -35,7 +35,8 @@ def follow(items: Iterable[Item], description: str, *, total: int | None = None,
         return
     console = Console(stderr=True)
     if console.is_terminal:
-        yield from track(items, description, total=total, console=console, transient=True)
+        with Progress(console=console, transient=True, redirect_stdout=False) as progress:
+            yield from progress.track(items, total=total, description=description)
         return
     began = told = time.monotonic()
     for done, item in enumerate(items, 1):

@@ -69,16 +69,20 @@ class CsvDetector:
                 f"{self.path} has no row of video '{video}'{hint} It names {len(self._videos)} videos. If nothing was "
                 f"found in it, add the row '{video},,,,,,', or set missing='empty'."
             )
-        if video not in self._videos:
-            return [Boxes.none() for _ in indices]
-        numbers, boxes = self._videos[video]
+        numbers, boxes = self._videos.get(video, (np.zeros(0, np.int64), Boxes.none()))
         found = [boxes.take(numbers == index) for index in indices]
-        if unasked := len(numbers) - sum(map(len, found)):
+        if not len(boxes):
+            return found
+        if not any(map(len, found)):
             shown = ", ".join(map(str, indices[:SHOWN_FRAMES])) + (", …" if len(indices) > SHOWN_FRAMES else "")
             _log.warning(
-                "%s: %d of %d boxes of video '%s' are in frames that are not looked at (these are: %s)",
-                self.path, unasked, len(numbers), video, shown,
-            )  # fmt: skip
+                "%s: the %d boxes of video '%s' are in none of the frames that are looked at (%s)",
+                self.path,
+                len(boxes),
+                video,
+                shown,
+            )
+            return found
         return clean_video_boxes(found, size, video=video, threshold=self.threshold, most=self.most)
 
 

@@ -62,6 +62,10 @@ class ContextStore:
         """Return whether a video is finished."""
         return (self.folder / f"{video}.json").is_file()
 
+    def forget(self, video: str) -> None:
+        """Let a video be looked at again."""
+        (self.folder / f"{video}.json").unlink(missing_ok=True)
+
     def write_detections(self, video: str, frames: Sequence[int], boxes: Sequence[Boxes]) -> None:
         """Write the boxes of a video's frames."""
         rows = [[int(f), b.boxes.tolist(), b.scores.tolist()] for f, b in zip(frames, boxes, strict=True)]

@@ -23,23 +23,23 @@ from datamodules.key_frame_store import KeyFrameStore
 from datamodules.target import TargetSource, tagged
 from modules.checkpoints import to_plain
 from modules.crf_predictor import with_crf
-from modules.distributed import barrier, gather_lists, own_share, rank
+from modules.distributed import rank
 from modules.encoder2d import Encoder2D
 from modules.segmenter import Segmenter
-from pseudolabel.annotate import annotate
+from pseudolabel.detect import Detector
 from pseudolabel.store import PAStore
 from pseudolabel.types import Annotator, DataError
 from recipes.context_store import ContextStore
 from recipes.encoders import start_from_encoder, train_encoder2d
 from recipes.extra_supervision import fit_with_extra
-from recipes.human_detectors import detector_of
+from recipes.human_detectors import TableDetector, detector_of
 from recipes.human_labels import annotator_of, selector_of
 from recipes.human_scores import score_target, score_versions
 from recipes.human_settings import check_human, check_target, proposal_settings, supervoxel_settings, word_settings
 from recipes.human_videos import find_key_frames, make_contexts
 from recipes.images import open_images
 from recipes.key_frame_workspace import open_key_frames
-from recipes.rounds_stage import fit_rounds
+from recipes.rounds_stage import annotate_first, fit_rounds
 from recipes.run_folder import RunFolder
 from recipes.true_pairs import true_frames
 from recipes.twin import fit_twin
@@ -65,8 +65,9 @@ class Human:
         self.all_classes = open_source(cfg.data)
         self.source = TargetSource(self.all_classes, cfg.target)
         check_target(self.source, cfg.target)
-        needs_file = cfg.detector.name in ("csv", "torchvision")  # one that cannot be used is told now
-        self.detector = detector_of(cfg, self.source, self._encoder, self.device) if needs_file else None
+        self.table = None
+        if cfg.detector.name in ("csv", "torchvision"):  # a file that cannot be used is told now
+            self.table = detector_of(cfg, self.source, self._encoder, self.device)
         self.store = PAStore(run.path / "pa")
         self.key_frames = KeyFrameStore(run.path / "key_frames")
         self.contexts = ContextStore(run.path / "contexts")
@@ -122,7 +123,7 @@ class Human:
             workspace,
             self.key_frames,
             self.contexts,
-            self.detector or detector_of(self.cfg, self.source, self._encoder, self.device),
+            self._detector(),
             proposals=proposal_settings(self.cfg),
             proposals_dir=None if self.cfg.proposals.path is None else Path(self.cfg.proposals.path),
             words=word_settings(self.cfg),
@@ -132,23 +133,15 @@ class Human:
 
     def annotate_v0(self, folder: Path) -> dict[str, Any]:
         """Masks without a network: PA.v0."""
-        if 0 in self.store.versions():
-            return {}
-        self.store.begin(0)
-        barrier()
-        annotator = self._annotator()
-        own = [name for name in own_share(self.annotated) if not self.store.is_written(0, name)]
-        clips = ((self.workspace.clip(name), None) for name in own)
-        failed = gather_lists(annotate(clips, annotator, self.store, 0, workers=self.cfg.workers))
-        barrier()
-        if rank() == 0:
-            if len(failed) >= sum(bool(self.workspace.by_name[name].tags) for name in self.annotated):
-                raise DataError(f"No video could be annotated; first: {failed[0][0]}: {failed[0][1]}")
-            for name, reason in failed:
-                self.workspace.list_skipped(name, reason)
-            self.store.publish(0)
-        barrier()
-        return {"videos": len(self.annotated), "skipped": failed}
+        return annotate_first(
+            self.workspace,
+            self.annotated,
+            self.store,
+            self.workspace.clip,
+            self._annotator(),
+            workers=self.cfg.workers,
+            needed=[name for name in self.annotated if self.workspace.by_name[name].tags],
+        )
 
     def train_segmenter(self, folder: Path) -> dict[str, Any]:
         """The rounds: infer masks, select, train (Sec. 3.1)."""
@@ -254,6 +247,11 @@ class Human:
 
     def _annotator(self) -> Annotator:
         return annotator_of(self.cfg, self.contexts, lambda: self._new_segmenter().to(self.device))
+
+    def _detector(self) -> Detector:
+        if isinstance(self.table, TableDetector):
+            return self.table
+        return detector_of(self.cfg, self.source, self._encoder, self.device)
 
     def _encoder(self) -> Encoder2D:
         return Encoder2D.load(self.run.path / "encoder2d/best.ckpt").to(self.device)

@@ -67,9 +67,10 @@ class TableDetector:
     """
 
     def __init__(self, detector: CsvDetector, source: VideoSource) -> None:
-        self.detector, self.source = detector, source
+        self.detector, self.source, self.path = detector, source, detector.path
         self.records = {record.name: record for record in source.records}
-        unknown = [name for name in detector.videos if name not in self.records]
+        known = {*self.records, *(name for name, _ in source.skipped)}
+        unknown = [name for name in detector.videos if name not in known]
         if unknown:
             told = f"{detector.path} names {len(unknown)} videos that the data does not have, the first '{unknown[0]}'"
             told += nearest_name(unknown[0], self.records) or "."

@@ -38,6 +38,9 @@ from recipes.human_detectors import TableDetector
 from recipes.quiet import unsaid
 from recipes.workspace import Workspace
 
+SHOWN_NAMES = 20
+"""Videos without a detection that are named."""
+
 FRAMES_TABLE = "frames.csv"
 """In the folder of the key frames: ``video,frame`` of each, for whoever writes a table of boxes."""
 
@@ -222,18 +225,29 @@ def make_contexts(
             without.append(name)
     shown_videos = [name for name in written if workspace.by_name[name].tags]
     counts["videos_without_boxes"] = len(without)
+    if rank() == 0:
+        for name, reason in failed:
+            workspace.list_skipped(name, reason)
     if len(without) == len(shown_videos) and needed:
-        if failed and not shown_videos:
-            raise DataError(f"None of the videos of the target can be used; the first, {failed[0][0]}: {failed[0][1]}")
-        cure = "Lower detector.threshold, or take another detector.name (under another name=)."
+        barrier()
+        if rank() == 0:
+            for name in written:  # the same run may go on once the table is mended
+                contexts.forget(name)
+        barrier()
+        lost = [pair for pair in failed if workspace.by_name[pair[0]].tags]
+        if not shown_videos:
+            raise DataError(f"None of the videos of the target can be used; the first, {lost[0][0]}: {lost[0][1]}")
+        cure = "Lower detector.threshold, or take another detector.name, under another name=."
         if isinstance(detector, TableDetector):
+            frames = key_frames.folder / FRAMES_TABLE
             cure = (
-                "Lower detector.threshold, or see the warnings above; the frames that are looked at are in "
-                f"{key_frames.folder / FRAMES_TABLE}."
+                f"Mend {detector.path} (warnings above; the frames that are looked at are in {frames}) and run again, "
+                "or lower detector.threshold under another name=."
             )
+        first = f" {len(lost)} others failed, the first, {lost[0][0]}: {lost[0][1]}" if lost else ""
         raise DataError(
             f"The detector found nothing in any of {len(shown_videos)} videos of the target; nothing can be learned. "
-            f"{cure}"
+            f"{cure}{first}"
         )
     if rank() == 0:
         scales = {}
@@ -242,10 +256,9 @@ def make_contexts(
             shape = workspace.cache.frames(record).shape
             scales[name] = scale_of((shape[1], shape[2]), workspace.source.video_size(record))
         contexts.write_table(scales)
-        for name, reason in failed:
-            workspace.list_skipped(name, reason)
         if without:
-            print(f"no detection in {len(without)} of {len(shown_videos)} videos of the target: {', '.join(without)}")
+            names = ", ".join(without[:SHOWN_NAMES]) + (", …" if len(without) > SHOWN_NAMES else "")
+            print(f"no detection in {len(without)} of {len(shown_videos)} videos of the target: {names}")
     barrier()
     return {**counts, "skipped": failed}
 

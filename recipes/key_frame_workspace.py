@@ -25,7 +25,7 @@ class KeyFrameWorkspace(Workspace):
     """
 
     sampled = "key frames of the videos with the tag"
-    cure = "Lower key_frames.changes, which makes more of them, or tag more videos"
+    cure = "Lower key_frames.changes, which makes more of them (under another name=), or tag more videos"
 
     @cached_property
     def _first(self) -> dict[str, int]:

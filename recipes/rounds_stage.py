@@ -12,11 +12,60 @@ from pytorch_lightning.loggers import Logger
 from callbacks.pictures import Pictures, PictureSource
 from callbacks.rounds import Rounds, VersionReport
 from datamodules.loaders import EpochDataModule
+from datamodules.progress import follow
 from modules.checkpoints import read_checkpoint, save_weights
-from modules.distributed import barrier, rank
+from modules.distributed import barrier, gather_lists, own_share, rank
 from modules.segmenter import Segmenter
+from pseudolabel.annotate import annotate
+from pseudolabel.store import PAStore
+from pseudolabel.types import Annotator, Clip, DataError
 from recipes.engine import build_trainer
 from recipes.workspace import Workspace
+
+
+def annotate_first(
+    workspace: Workspace,
+    names: Sequence[str],
+    store: PAStore,
+    clip_of: Callable[[str], Clip],
+    annotator: Annotator,
+    *,
+    workers: int,
+    needed: Sequence[str],
+) -> dict[str, Any]:
+    """Write and publish version 0, made of evidence alone; videos that are written are not done again.
+
+    Args:
+        workspace: what fails is listed in its ``skipped.csv``.
+        names: of the videos.
+        store: gets the version.
+        clip_of: name of a video -> its clip with evidence.
+        annotator: makes the labels.
+        workers: processes of each rank.
+        needed: that all of these videos fail is an error.
+
+    Returns:
+        ``videos``, their number, and ``skipped``: (video, reason).
+
+    Raises:
+        DataError: no video that is needed could be annotated.
+    """
+    if 0 in store.versions():
+        return {}
+    store.begin(0)
+    barrier()
+    own = [name for name in own_share(names) if not store.is_written(0, name)]
+    clips = ((clip_of(name), None) for name in follow(own, "annotating v0", least=8))
+    failed = gather_lists(annotate(clips, annotator, store, 0, workers=workers))
+    barrier()
+    if rank() == 0:
+        if len(failed) >= len(needed):
+            raise DataError(f"No video could be annotated; first: {failed[0][0]}: {failed[0][1]}")
+        for name, reason in failed:
+            workspace.list_skipped(name, reason)
+        store.publish(0)
+    barrier()
+    return {"videos": len(names), "skipped": failed}
 
 
 def fit_rounds(

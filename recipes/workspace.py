@@ -54,8 +54,6 @@ class Workspace:
         least_classes: int = 2,
     ) -> None:
         self.cfg = cfg
-        if cfg.data.val_every < 2:
-            raise DataError(f"data.val_every={cfg.data.val_every}: expected 2 or more; one of so many validates.")
         self.source = open_source(cfg.data) if source is None else source
         self.space = self.source.label_space
         self.cache = FrameCache(
@@ -80,6 +78,8 @@ class Workspace:
             raise DataError(f"No training video is usable; {len(broken)} were skipped, see {self._skipped_file}.")
         self.by_name = {record.name: record for record in self.train + self.val}
         self._val_names = {record.name for record in self.val}
+        if not self.val and cfg.data.val_every < 2:
+            raise DataError(f"data.val_every={cfg.data.val_every}: expected 2 or more; one of so many validates.")
         for purpose, validation in (("training", False), ("validation", True)):
             if not any(self.positions(record, validation=validation) for record in self.by_name.values()):
                 raise DataError(

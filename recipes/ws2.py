@@ -15,18 +15,16 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
 from callbacks.rounds import Rounds
-from datamodules.progress import follow
 from modules.checkpoints import to_plain
-from modules.distributed import barrier, gather_lists, own_share, rank
+from modules.distributed import barrier, rank
 from modules.encoder2d import Encoder2D
 from modules.encoder3d import Encoder3D
 from modules.segmenter import Segmenter
-from pseudolabel.annotate import annotate
 from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, SlicRefiner
 from pseudolabel.store import Index, PAStore
 from pseudolabel.types import Annotation, Clip, DataError, FloatArray
 from recipes.encoders import start_from_encoder, train_encoder2d, train_encoder3d
-from recipes.rounds_stage import fit_rounds
+from recipes.rounds_stage import annotate_first, fit_rounds
 from recipes.run_folder import RunFolder
 from recipes.scoring import score_segmenter, score_version
 from recipes.twin import fit_twin
@@ -93,38 +91,32 @@ class WS2:
 
     def annotate_v0(self, folder: Path) -> dict[str, Any]:
         """Attention of the tags' actors and actions -> PA.v0."""
-        if 0 in self.store.versions():
-            return {}
         actors, actions = list(self.space.actors[1:]), list(self.space.actions[1:])
         encoder2d = self._encoder2d() if self.use_actor else None
         encoder3d = Encoder3D.load(self.run.path / "encoder3d/best.ckpt").to(self.device) if self.use_action else None
-        self.store.begin(0)
-        barrier()
-        own = [name for name in own_share(self.workspace.annotated) if not self.store.is_written(0, name)]
+        attention = to_plain(self.options.attention)
 
-        def clips() -> Any:
-            for name in follow(own, "attention", least=8):
-                clip = self.workspace.clip(name)
-                if encoder2d is not None:
-                    targets = [actors.index(tag.actor) for tag in clip.tags]
-                    attention = to_plain(self.options.attention)
-                    clip.evidence["actor"] = encoder2d.attention(clip.frames, targets, **attention)
-                if encoder3d is not None:
-                    record = self.workspace.by_name[name]
-                    every = self.workspace.cache.read(record, np.arange(self.workspace.cache.length(record)))
-                    targets = [actions.index(tag.action) for tag in clip.tags]
-                    clip.evidence["action"] = encoder3d.attention(every, targets, positions=list(clip.indices))
-                yield clip, None
+        def clip_of(name: str) -> Clip:
+            clip = self.workspace.clip(name)
+            if encoder2d is not None:
+                targets = [actors.index(tag.actor) for tag in clip.tags]
+                clip.evidence["actor"] = encoder2d.attention(clip.frames, targets, **attention)
+            if encoder3d is not None:
+                record = self.workspace.by_name[name]
+                every = self.workspace.cache.read(record, np.arange(self.workspace.cache.length(record)))
+                targets = [actions.index(tag.action) for tag in clip.tags]
+                clip.evidence["action"] = encoder3d.attention(every, targets, positions=list(clip.indices))
+            return clip
 
-        annotator = AttentionAnnotator(self.space, self.refiner)
-        failed = gather_lists(annotate(clips(), annotator, self.store, 0, workers=self.cfg.workers))
-        barrier()
-        if rank() == 0:
-            if len(failed) >= len(self.workspace.annotated):
-                raise DataError(f"No video could be annotated; first: {failed[0][0]}: {failed[0][1]}")
-            self.store.publish(0)
-        barrier()
-        return {"videos": len(self.workspace.annotated), "skipped": failed}
+        return annotate_first(
+            self.workspace,
+            self.workspace.annotated,
+            self.store,
+            clip_of,
+            AttentionAnnotator(self.space, self.refiner),
+            workers=self.cfg.workers,
+            needed=self.workspace.annotated,
+        )
 
     def train_segmenter(self, folder: Path) -> dict[str, Any]:
         """The rounds: select, train, predict until the criterion converges."""

@@ -147,8 +147,7 @@ class Options:
         for option in fields(self):
             if given[option.name] == option.default:
                 del given[option.name]
-        if not self.difficulty.grounds:
-            del given["difficulty"]["grounds"]
+        given["difficulty"] = self.difficulty.fingerprint
         return json.loads(json.dumps(given))
 
     @property

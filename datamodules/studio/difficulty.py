@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pseudolabel.types import DataError, nearest_name
@@ -40,6 +40,14 @@ class Difficulty:
     min_area: float = 0.1
     max_area: float = 0.28
 
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """The options as they enter the fingerprint of a data set: `grounds` came later, 0 is as before."""
+        given = asdict(self)
+        if not self.grounds:
+            del given["grounds"]
+        return given
+
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Difficulty:
         """Build from keyword arguments.
@@ -56,6 +64,8 @@ class Difficulty:
             if not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise DataError(f"Synthetic videos: option '{name}' must be a number of at least 0, got {value!r}.")
         made = cls(**options)
+        if made.grounds != int(made.grounds):
+            raise DataError(f"Synthetic videos: grounds must be a whole number, got {made.grounds!r}.")
         if not 0 < made.min_area <= made.max_area <= 0.5:
             raise DataError(
                 f"Synthetic videos: expected 0 < min_area <= max_area <= 0.5, got {made.min_area} and {made.max_area}."

@@ -82,7 +82,7 @@ def shaded(pixels: UInt8Array, gain: float) -> UInt8Array:
     return cast(UInt8Array, cv2.convertScaleAbs(pixels, alpha=gain))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)  # two shapes of each kind
 def _kind_of_ground(number: int, shape: tuple[int, int]) -> UInt8Array:
     """Return a large piece of the ground with this number; it looks the same in every data set."""
     return texture(np.random.default_rng([_GROUNDS, number]), (2 * shape[0], 2 * shape[1]), detail=6)

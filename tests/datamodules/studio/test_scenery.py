@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from datamodules.studio import scenery
 from datamodules.studio.casting import Options
+from datamodules.studio.difficulty import Difficulty
 from datamodules.studio.scenery import background, ground, texture
 from pseudolabel.types import DataError
 
@@ -31,9 +33,17 @@ def test_grounds_of_one_kind_look_alike_but_are_not_the_same() -> None:
     assert all((piece != alike[0]).mean() > 0.5 for piece in alike[1:])
 
 
-def test_as_many_kinds_as_asked_for() -> None:
-    looks = {tuple(chromaticity(ground(np.random.default_rng(s), (20, 20), kinds=3)).round(1)) for s in range(60)}
-    assert 2 <= len(looks) <= 9
+def test_as_many_kinds_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = set()
+
+    def plain(number: int, shape: tuple[int, int]) -> np.ndarray:
+        asked.add(number)
+        return np.full((2 * shape[0], 2 * shape[1], 3), 100, np.uint8)
+
+    monkeypatch.setattr(scenery, "_kind_of_ground", plain)
+    for seed in range(60):
+        ground(np.random.default_rng(seed), (20, 20), kinds=3)
+    assert asked == {0, 1, 2}
 
 
 def test_backgrounds_consist_of_them() -> None:
@@ -50,5 +60,11 @@ def test_folders_of_data_without_kinds_keep_their_names() -> None:
 
     assert "grounds" not in options(clutter=0.5).fingerprint["difficulty"]
     assert options(grounds=12).fingerprint["difficulty"]["grounds"] == 12
-    with pytest.raises(DataError, match="grounds"):
-        options(grounds=-1)
+    for wrong in (-1, 2.5):
+        with pytest.raises(DataError, match="grounds"):
+            options(grounds=wrong)
+
+
+def test_webs_without_kinds_keep_their_names() -> None:
+    plain, few = (Difficulty.from_options({"grounds": kinds}).fingerprint for kinds in (0, 3))
+    assert "grounds" not in plain and few["grounds"] == 3
