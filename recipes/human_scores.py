@@ -6,25 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from datamodules.images import ImageSource
 from datamodules.records import VideoRecord
 from modules.predictors import Predictor
 from pseudolabel.store import PAStore
-from recipes.scoring import score_images, score_segmenter, score_version
+from recipes.scoring import score_images, score_segmenter, score_version, thinned
 from recipes.workspace import Workspace
-
-
-def thinned(records: Sequence[VideoRecord], most: int | None) -> list[VideoRecord]:
-    """Return records with at most ``most`` of their frames with a true mask each, evenly spread; None = all."""
-    found = []
-    for record in records:
-        chosen = record.annotated
-        if most is not None and len(chosen) > most:
-            chosen = tuple(chosen[i] for i in np.linspace(0, len(chosen) - 1, most).round().astype(int))
-        found.append(replace(record, annotated=chosen))
-    return found
 
 
 def held_back(records: Sequence[VideoRecord], taught: Mapping[str, Sequence[int]]) -> list[VideoRecord]:

@@ -12,7 +12,7 @@ from datamodules.motion_masks import MotionMasks
 from datamodules.records import VideoRecord
 from modules.segmenter import Segmenter
 from pseudolabel.types import UInt8Array
-from recipes.scoring import FrameLabels, score_images, score_masks, score_segmenter
+from recipes.scoring import FrameLabels, score_images, score_masks, score_segmenter, thinned
 from recipes.workspace import Workspace
 
 
@@ -20,13 +20,14 @@ def score_model(workspace: Workspace, segmenter: Segmenter, images: ImageSource 
     """Return a model's scores on ``train`` and ``test`` videos and on ``images_val`` and ``images_test``, where given.
 
     Args:
-        workspace: the data.
+        workspace: the data; of a video at most ``score_frames`` of its configuration are scored.
         segmenter: the model.
         images: tagged images, some with true masks; or None.
     """
-    found: dict[str, Any] = {"train": score_segmenter(workspace, segmenter, workspace.train, radius=0)}
+    most = workspace.cfg.score_frames
+    found: dict[str, Any] = {"train": score_segmenter(workspace, segmenter, thinned(workspace.train, most), radius=0)}
     if workspace.test:
-        found["test"] = score_segmenter(workspace, segmenter, workspace.test, radius=0)
+        found["test"] = score_segmenter(workspace, segmenter, thinned(workspace.test, most), radius=0)
     for split in () if images is None else ("val", "test"):
         if images is not None and images.select(split):
             found[f"images_{split}"] = score_images(
@@ -54,5 +55,5 @@ def score_motion(workspace: Workspace, masks: MotionMasks, records: Sequence[Vid
 
         return labels
 
-    found = score_masks(workspace, single, open_labels)
+    found = score_masks(workspace, thinned(single, workspace.cfg.score_frames), open_labels)
     return {**found, "videos": len(single), "all_videos": len(shown)} if found else {}

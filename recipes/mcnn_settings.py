@@ -50,6 +50,8 @@ def check_mcnn(cfg: DictConfig) -> None:
     for key, least in LEAST.items():
         if not OmegaConf.select(cfg, key) >= least:
             raise DataError(f"{key}={OmegaConf.select(cfg, key)}: expected at least {least}.")
+    if cfg.score_frames is not None and not cfg.score_frames >= 1:
+        raise DataError(f"score_frames={cfg.score_frames}: expected null (all) or at least 1.")
     check_scales(to_plain(cfg.segmenter.model.test_scales))
     shots = cfg.shots
     if not 0 <= shots.least_share <= shots.most_share <= 1:

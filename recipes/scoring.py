@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,17 @@ class ScoreBoard:
         if len(self.names) == 2:
             found["iou"] = round(float(self.scores.iou_per_class()[1].nan_to_num(0.0)), 5)
         return {**found, "jaccard": round(float(self.jaccard.compute()), 5), "frames": self.frames}
+
+
+def thinned(records: Sequence[VideoRecord], most: int | None) -> list[VideoRecord]:
+    """Return records with at most ``most`` of their frames with a true mask each, evenly spread; None = all."""
+    found = []
+    for record in records:
+        chosen = record.annotated
+        if most is not None and len(chosen) > most:
+            chosen = tuple(chosen[i] for i in np.linspace(0, len(chosen) - 1, most).round().astype(int))
+        found.append(replace(record, annotated=chosen))
+    return found
 
 
 def score_version(workspace: Workspace, store: PAStore, version: int, rows: Index) -> dict[str, float]:

@@ -26,11 +26,14 @@ def test_only_videos_of_one_tag_measure_the_motion_segments(tmp_path: Path) -> N
     for name in ("rex", "both", "plain"):
         masks.write(name, moved)
     truth = {"rex": moved.astype(np.uint8) * 2, "both": moved.astype(np.uint8) * 2}
+    cfg = SimpleNamespace(score_frames=None)
     workspace: Any = SimpleNamespace(
-        space=SPACE, truth=lambda record, frame, size: truth[record.name][frame].reshape(size)
+        space=SPACE, cfg=cfg, truth=lambda record, frame, size: truth[record.name][frame].reshape(size)
     )
     records = [video("rex", "dog"), video("both", "cat", "dog"), video("plain", "dog", annotated=())]
     found = score_motion(workspace, masks, [*records, video("unseen", "dog")])
     assert found["jaccard"] == pytest.approx(1.0) and found["frames"] == 2  # frame 9 lies beyond the end
     assert (found["videos"], found["all_videos"]) == (1, 2)
+    cfg.score_frames = 1
+    assert score_motion(workspace, masks, records)["frames"] == 1
     assert score_motion(workspace, masks, records[1:]) == {}

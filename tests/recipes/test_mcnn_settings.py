@@ -23,6 +23,7 @@ HERE = Path("unused")
         ("shots.longest=5", "shots.longest=5 is shorter than shots.least_frames=6"),
         ("stage_a.steps=0", "stage_a.steps=0: expected at least 1"),
         ("finetune.alpha=-1.0", "finetune.alpha=-1.0: expected at least 0"),
+        ("score_frames=0", r"score_frames=0: expected null \(all\) or at least 1"),
         ("shots.least_share=0.6", "shots.least_share=0.6 and shots.most_share=0.5"),
         ("labels.lag=-1", "lag >= 0"),
         ("energy.iterations=0", "iterations must be >= 1"),
