@@ -117,8 +117,7 @@ def _shoot(rng: np.random.Generator, scene: Scene, *, size: tuple[int, int], dif
     frames, (height, width) = len(scene.time), size
     masks = np.zeros((frames, height, width), np.uint8)
     video = np.empty((frames, height, width, 3), np.uint8)
-    whole = (round(height * _CANVAS[0]), round(width * _CANVAS[1]))
-    canvas = background(rng, whole, clutter=difficulty.clutter, kinds=difficulty.grounds)
+    canvas = background(rng, (round(height * _CANVAS[0]), round(width * _CANVAS[1])), clutter=difficulty.clutter)
     from_canvas = scene.view(1.0) @ _canvas_to_world(scene, canvas.shape[:2])
     layers = [Layer(thing, scene) for thing in scene.things]
     longest = max(1.5, MAX_BLUR * scene.side / 110.9)

@@ -147,7 +147,6 @@ class Options:
         for option in fields(self):
             if given[option.name] == option.default:
                 del given[option.name]
-        given["difficulty"] = self.difficulty.fingerprint
         return json.loads(json.dumps(given))
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pseudolabel.types import DataError, nearest_name
@@ -18,7 +18,6 @@ class Difficulty:
         occlusion: share of videos with a foreground occluder.
         distractors: largest number of moving things that are no actor.
         clutter: amount of shapes in the background, 0 = none.
-        grounds: kinds of ground and clutter that all videos share; 0: no two are alike.
         camera: strength of pan, zoom and shake, 0 = fixed.
         light: strength of illumination changes, 0 = constant.
         blur: shutter time of the motion blur in frames, 0 = none.
@@ -32,21 +31,12 @@ class Difficulty:
     occlusion: float = 0.4
     distractors: int = 3
     clutter: float = 1.0
-    grounds: int = 0
     camera: float = 1.0
     light: float = 1.0
     blur: float = 0.5
     noise: float = 1.0
     min_area: float = 0.1
     max_area: float = 0.28
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """The options as they enter the fingerprint of a data set: `grounds` came later, 0 is as before."""
-        given = asdict(self)
-        if not self.grounds:
-            del given["grounds"]
-        return given
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Difficulty:
@@ -64,8 +54,6 @@ class Difficulty:
             if not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise DataError(f"Synthetic videos: option '{name}' must be a number of at least 0, got {value!r}.")
         made = cls(**options)
-        if made.grounds != int(made.grounds):
-            raise DataError(f"Synthetic videos: grounds must be a whole number, got {made.grounds!r}.")
         if not 0 < made.min_area <= made.max_area <= 0.5:
             raise DataError(
                 f"Synthetic videos: expected 0 < min_area <= max_area <= 0.5, got {made.min_area} and {made.max_area}."

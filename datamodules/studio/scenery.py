@@ -1,15 +1,13 @@
 """What the synthetic videos show beside actors: textures, backgrounds, clutter in motion and occluders.
 
 Colours, textures and shapes come from the same distributions for actors' bodies and for everything else, so that
-neither colour nor texture alone tells an actor from its surroundings; unless scenery is of a few kinds only, which a
-network can learn to know as it knows grass.
+neither colour nor texture alone tells an actor from its surroundings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from typing import cast
 
 import cv2
@@ -18,8 +16,6 @@ import numpy.typing as npt
 
 from datamodules.studio.sprites import Body, Part, Point, capsule_sprite, cut_sprite, unit_grid
 from pseudolabel.types import FloatArray, UInt8Array
-
-_GROUNDS = 7  # seed of the kinds of ground
 
 
 def value_noise(rng: np.random.Generator, shape: tuple[int, int], *, cells: int = 3, octaves: int = 4) -> FloatArray:
@@ -82,44 +78,21 @@ def shaded(pixels: UInt8Array, gain: float) -> UInt8Array:
     return cast(UInt8Array, cv2.convertScaleAbs(pixels, alpha=gain))
 
 
-@lru_cache(maxsize=128)  # two shapes of each kind
-def _kind_of_ground(number: int, shape: tuple[int, int]) -> UInt8Array:
-    """Return a large piece of the ground with this number; it looks the same in every data set."""
-    return texture(np.random.default_rng([_GROUNDS, number]), (2 * shape[0], 2 * shape[1]), detail=6)
-
-
-def ground(rng: np.random.Generator, shape: tuple[int, int], *, kinds: int = 0) -> UInt8Array:
-    """Return what scenery is made of, uint8 (h, w, 3).
-
-    Args:
-        rng: source of randomness.
-        shape: height and width in pixels.
-        kinds: how many kinds there are, as real videos are set on grass, sand or roads; 0: no two are alike.
-    """
-    if not kinds:
-        return texture(rng, shape, detail=3)
-    whole = _kind_of_ground(int(rng.integers(kinds)), shape)
-    top, left = rng.integers(shape[0] + 1), rng.integers(shape[1] + 1)
-    piece = whole[top : top + shape[0], left : left + shape[1]][:, :: int(rng.choice([-1, 1]))]
-    return shaded(np.ascontiguousarray(piece), float(rng.uniform(0.8, 1.15)))
-
-
-def background(rng: np.random.Generator, shape: tuple[int, int], *, clutter: float = 1.0, kinds: int = 0) -> UInt8Array:
-    """Return a background canvas, uint8 (h, w, 3): sky and ground, then textured shapes.
+def background(rng: np.random.Generator, shape: tuple[int, int], *, clutter: float = 1.0) -> UInt8Array:
+    """Return a background canvas, uint8 (h, w, 3): sky and ground, then textured shapes; no two are alike.
 
     Args:
         rng: source of randomness.
         shape: canvas height and width in pixels.
         clutter: 1 pastes 20 to 60 shapes; 0 none.
-        kinds: of :func:`ground`.
     """
     height, width = shape
-    canvas = ground(rng, shape, kinds=kinds)
+    canvas = texture(rng, shape, detail=3)
     horizon = int(height * rng.uniform(0.35, 0.7))
     edge = horizon + (rng.uniform(0, 0.12) * height * (value_noise(rng, (1, width))[0] - 0.5)).astype(int)
     below = np.arange(height)[:, None] >= edge[None]
-    canvas[below] = ground(rng, shape, kinds=kinds)[below]
-    bank = [ground(rng, (height, height), kinds=kinds) for _ in range(4)]
+    canvas[below] = texture(rng, shape, detail=3)[below]
+    bank = [texture(rng, (height, height), detail=3) for _ in range(4)]
     for _ in range(round(clutter * rng.integers(20, 61))):
         outline = _shape_outline(rng, reach=height * float(rng.uniform(0.03, 0.16)))
         extent = np.minimum(outline.max(axis=0) + 1, height)
