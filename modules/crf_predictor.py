@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from modules.predictors import Predictor
 from pseudolabel.refine import dense_crf
-from pseudolabel.types import FloatArray, UInt8Array
+from pseudolabel.types import DataError, FloatArray, UInt8Array
 
 
 class CrfPredictor:
@@ -44,3 +45,13 @@ def with_crf(predictor: Predictor, options: Mapping[str, Any]) -> Predictor:
     chosen = dict(options)
     enabled = chosen.pop("enabled", False)
     return CrfPredictor(predictor, **chosen) if enabled else predictor
+
+
+def check_crf(options: Mapping[str, Any]) -> None:
+    """Refuse a dense CRF that cannot run here, before any training.
+
+    Raises:
+        DataError: ``enabled``, but the package pydensecrf2 is not installed.
+    """
+    if options["enabled"] and find_spec("pydensecrf") is None:
+        raise DataError("crf.enabled=true needs the package pydensecrf2. Install it (make install), or switch it off.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datamodules.target import TargetSource, tagged
 from modules.checkpoints import to_plain
+from modules.crf_predictor import check_crf
 from modules.distributed import rank
 from pseudolabel.bags_of_words import BagOfWordsSettings
 from pseudolabel.detect_csv import COLUMNS
@@ -83,8 +83,7 @@ def check_human(cfg: DictConfig) -> None:
         raise DataError(f"detector.threshold={cfg.detector.threshold}: expected a number, such as 0.3.")
     if not 0 <= cfg.detector.share < 1:
         raise DataError(f"detector.share={cfg.detector.share}: expected a share of the highest attention in [0, 1).")
-    if cfg.crf.enabled and find_spec("pydensecrf") is None:
-        raise DataError("crf.enabled=true needs the package pydensecrf2. Install it (make install), or switch it off.")
+    check_crf(cfg.crf)
     if cfg.proposals.path is not None and not Path(cfg.proposals.path).is_dir():
         raise DataError(f"proposals.path={cfg.proposals.path} is no folder. Give that of <video>/<frame>.npz.")
     if cfg.proposals.path is not None and not any(Path(cfg.proposals.path).iterdir()):

@@ -255,7 +255,7 @@ class MCNN:
         model = to_plain(self.cfg.segmenter.model)
         if lr is not None:
             model["lr"] = lr
-        options = {"class_weights": class_weights, "max_side": self.cfg.data.max_side}
+        options = {"class_weights": class_weights, "max_side": self.cfg.data.max_side, "crf": to_plain(self.cfg.crf)}
         segmenter = Segmenter(self.space.to_dict(), **model, **options)
         if self.cfg.segmenter.init == "encoder2d":
             start_from_encoder(segmenter, Encoder2D.load(self.run.path / "encoder2d/best.ckpt"))

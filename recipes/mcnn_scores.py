@@ -10,6 +10,8 @@ import numpy as np
 from datamodules.images import ImageSource
 from datamodules.motion_masks import MotionMasks
 from datamodules.records import VideoRecord
+from modules.checkpoints import to_plain
+from modules.crf_predictor import with_crf
 from modules.segmenter import Segmenter
 from pseudolabel.types import UInt8Array
 from recipes.scoring import FrameLabels, score_images, score_masks, score_segmenter, thinned
@@ -20,18 +22,19 @@ def score_model(workspace: Workspace, segmenter: Segmenter, images: ImageSource 
     """Return a model's scores on ``train`` and ``test`` videos and on ``images_val`` and ``images_test``, where given.
 
     Args:
-        workspace: the data; of a video at most ``score_frames`` of its configuration are scored.
+        workspace: the data; its configuration has ``score_frames``, how many of a video are scored at most, and the
+            dense CRF that follows the model.
         segmenter: the model.
         images: tagged images, some with true masks; or None.
     """
-    most = workspace.cfg.score_frames
-    found: dict[str, Any] = {"train": score_segmenter(workspace, segmenter, thinned(workspace.train, most), radius=0)}
+    most, model = workspace.cfg.score_frames, with_crf(segmenter, to_plain(workspace.cfg.crf))
+    found: dict[str, Any] = {"train": score_segmenter(workspace, model, thinned(workspace.train, most), radius=0)}
     if workspace.test:
-        found["test"] = score_segmenter(workspace, segmenter, thinned(workspace.test, most), radius=0)
+        found["test"] = score_segmenter(workspace, model, thinned(workspace.test, most), radius=0)
     for split in () if images is None else ("val", "test"):
         if images is not None and images.select(split):
             found[f"images_{split}"] = score_images(
-                workspace, segmenter, images, split, max_side=workspace.cfg.data.max_side
+                workspace, model, images, split, max_side=workspace.cfg.data.max_side
             )
     return found
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from callbacks.online_labels import OnlineLabels
 from modules.checkpoints import to_plain
+from modules.crf_predictor import check_crf
 from modules.losses import CLASS_UNITS
 from modules.segmenter import check_scales
 from pseudolabel.colocalise import ColocaliseSettings
@@ -52,6 +53,7 @@ def check_mcnn(cfg: DictConfig) -> None:
             raise DataError(f"{key}={OmegaConf.select(cfg, key)}: expected at least {least}.")
     if cfg.score_frames is not None and not cfg.score_frames >= 1:
         raise DataError(f"score_frames={cfg.score_frames}: expected null (all) or at least 1.")
+    check_crf(cfg.crf)
     check_scales(to_plain(cfg.segmenter.model.test_scales))
     shots = cfg.shots
     if not 0 <= shots.least_share <= shots.most_share <= 1:

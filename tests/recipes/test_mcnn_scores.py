@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from datamodules.motion_masks import MotionMasks
 from datamodules.records import VideoRecord
+from modules.crf_predictor import CrfPredictor
 from pseudolabel.types import LabelSpace, Tag
+from recipes import mcnn_scores
 from recipes.mcnn_scores import score_motion
 
 SPACE = LabelSpace((Tag("cat"), Tag("dog")))
@@ -37,3 +40,18 @@ def test_only_videos_of_one_tag_measure_the_motion_segments(tmp_path: Path) -> N
     cfg.score_frames = 1
     assert score_motion(workspace, masks, records)["frames"] == 1
     assert score_motion(workspace, masks, records[1:]) == {}
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_the_dense_crf_follows_the_model_if_it_is_wanted(enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[Any] = []
+    monkeypatch.setattr(mcnn_scores, "score_segmenter", lambda space, model, records, radius: scored.append(model))
+    cfg = OmegaConf.create({"score_frames": None, "crf": {"enabled": enabled, "iterations": 3}})
+    model: Any = SimpleNamespace(space=SPACE, max_side=None, decision="likeliest")
+    workspace: Any = SimpleNamespace(cfg=cfg, train=[video("rex", "dog")], test=[video("max", "dog")])
+    assert set(mcnn_scores.score_model(workspace, model, None)) == {"train", "test"}
+    assert len(scored) == 2
+    for one in scored:
+        assert isinstance(one, CrfPredictor) == enabled and (
+            one.options == {"iterations": 3} if enabled else one is model
+        )
