@@ -12,9 +12,14 @@ from modules.predictors import Predictor
 from pseudolabel.refine import dense_crf
 from pseudolabel.types import DataError, FloatArray, UInt8Array
 
+_TINY = np.float32(1e-12)  # a pixel without any object has no shares
+
 
 class CrfPredictor:
     """Another predictor, followed by mean-field steps of the fully connected CRF on every frame.
+
+    Where an object is decided on first, whichever it is, the CRF parts all objects together from the background: class
+    by class they would lose against it. Their shares of what is object stay.
 
     Args:
         predictor: gives the unary scores.
@@ -32,7 +37,12 @@ class CrfPredictor:
             DataError: the package pydensecrf2 is not installed.
         """
         scores = self.predictor.predict_scores(frames, batch_size=batch_size)
-        return np.stack([dense_crf(one, frame, **self.options) for one, frame in zip(scores, frames, strict=True)])
+        if self.decision != "object_first":
+            return np.stack([dense_crf(one, frame, **self.options) for one, frame in zip(scores, frames, strict=True)])
+        objects = scores[:, 1:] / np.maximum(scores[:, 1:].sum(axis=1, keepdims=True), _TINY)
+        both = np.stack([scores[:, 0], 1 - scores[:, 0]], axis=1)
+        sharp = np.stack([dense_crf(one, frame, **self.options) for one, frame in zip(both, frames, strict=True)])
+        return np.concatenate([sharp[:, :1], objects * sharp[:, 1:]], axis=1)
 
 
 def with_crf(predictor: Predictor, options: Mapping[str, Any]) -> Predictor:
