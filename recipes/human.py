@@ -65,9 +65,10 @@ class Human:
         self.all_classes = open_source(cfg.data)
         self.source = TargetSource(self.all_classes, cfg.target)
         check_target(self.source, cfg.target)
-        self.table = None
+        self.table: TableDetector | None = None
         if cfg.detector.name in ("csv", "torchvision"):  # a file that cannot be used is told now
-            self.table = detector_of(cfg, self.source, self._encoder, self.device)
+            detector = detector_of(cfg, self.source, self._encoder, self.device)
+            self.table = detector if isinstance(detector, TableDetector) else None  # a network is not kept
         self.store = PAStore(run.path / "pa")
         self.key_frames = KeyFrameStore(run.path / "key_frames")
         self.contexts = ContextStore(run.path / "contexts")
@@ -249,9 +250,7 @@ class Human:
         return annotator_of(self.cfg, self.contexts, lambda: self._new_segmenter().to(self.device))
 
     def _detector(self) -> Detector:
-        if isinstance(self.table, TableDetector):
-            return self.table
-        return detector_of(self.cfg, self.source, self._encoder, self.device)
+        return self.table or detector_of(self.cfg, self.source, self._encoder, self.device)
 
     def _encoder(self) -> Encoder2D:
         return Encoder2D.load(self.run.path / "encoder2d/best.ckpt").to(self.device)

@@ -235,7 +235,7 @@ def make_contexts(
                 contexts.forget(name)
         barrier()
         lost = [pair for pair in failed if workspace.by_name[pair[0]].tags]
-        if not shown_videos:
+        if lost and not shown_videos:
             raise DataError(f"None of the videos of the target can be used; the first, {lost[0][0]}: {lost[0][1]}")
         cure = "Lower detector.threshold, or take another detector.name, under another name=."
         if isinstance(detector, TableDetector):
