@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pseudolabel.types import VOID, UInt8Array
+from pseudolabel.types import VOID, FloatArray, UInt8Array
 
 AnyArray = npt.NDArray[Any]
 
@@ -87,6 +87,81 @@ def jitter_colour(images: UInt8Array, rng: np.random.Generator, *, strength: flo
     return np.stack([table[:, channel][images[..., channel]] for channel in range(3)], axis=-1)
 
 
+@dataclass(frozen=True)
+class RandomCrop:
+    """A resized, cropped and perhaps mirrored picture; what it shows and what is marked on it go the same way.
+
+    Attributes:
+        size: (H, W) to which the picture is resized first.
+        top: first row of the crop.
+        left: first column of the crop.
+        side: of the square crop in pixels; beyond the resized picture it is padded.
+        mirrored: left and right are swapped at last.
+    """
+
+    size: tuple[int, int]
+    top: int
+    left: int
+    side: int
+    mirrored: bool
+
+    @classmethod
+    def draw(
+        cls,
+        size: tuple[int, int],
+        side: int,
+        rng: np.random.Generator,
+        *,
+        scales: tuple[float, float] = (1.0, 1.0),
+        mirror: bool = True,
+    ) -> RandomCrop:
+        """Draw one for a picture of ``size`` = (H, W); see :func:`crop_and_pad`."""
+        factor = rng.uniform(*scales)
+        resized = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
+        top = int(rng.integers(max(0, resized[0] - side) + 1))
+        left = int(rng.integers(max(0, resized[1] - side) + 1))
+        return cls(resized, top, left, side, mirror and bool(rng.random() < 0.5))
+
+    def image(self, image: UInt8Array) -> UInt8Array:
+        """Return the crop of a picture (H, W, 3), padded by its edge pixels: uint8 (side, side, 3)."""
+        return self._cut(resize(image, self.size), mode="edge")
+
+    def labels(self, labels: UInt8Array) -> UInt8Array:
+        """Return the crop of a mask (H, W), padded by void, which no loss sees: uint8 (side, side)."""
+        return self._cut(resize(labels, self.size, nearest=True), constant_values=VOID)
+
+    def boxes(self, boxes: FloatArray, size: tuple[int, int], *, least: float = 0.3) -> FloatArray:
+        """Return the boxes that the crop shows, cut to it.
+
+        Args:
+            boxes: float32 (N, 4), x0, y0, x1, y1 in a picture of ``size``.
+            size: its (H, W).
+            least: share of a box's area that must be inside, else it is left out.
+
+        Returns:
+            float32 (M, 4), M <= N, in the crop.
+        """
+        scale = np.array([self.size[1] / size[1], self.size[0] / size[0]] * 2)
+        moved = boxes * scale - np.array([self.left, self.top] * 2)
+        inside = np.clip(moved, 0, self.side)
+        whole, kept = _area(moved), _area(inside)
+        inside = inside[(kept > 0) & (kept >= least * whole)]
+        if self.mirrored:
+            inside = np.stack([self.side - inside[:, 2], inside[:, 1], self.side - inside[:, 0], inside[:, 3]], axis=1)
+        return inside.astype(np.float32)
+
+    def _cut(self, values: UInt8Array, **padding: Any) -> UInt8Array:
+        bottom, right = max(0, self.side - values.shape[0]), max(0, self.side - values.shape[1])
+        if bottom or right:
+            values = np.pad(values, ((0, bottom), (0, right), (0, 0))[: values.ndim], **padding)
+        values = values[self.top : self.top + self.side, self.left : self.left + self.side]
+        return np.ascontiguousarray(values[:, ::-1] if self.mirrored else values)
+
+
+def _area(boxes: FloatArray) -> FloatArray:
+    return np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
+
+
 def crop_and_pad(
     image: UInt8Array,
     labels: UInt8Array,
@@ -111,16 +186,5 @@ def crop_and_pad(
     Returns:
         uint8 (crop, crop, 3) and uint8 (crop, crop).
     """
-    factor = rng.uniform(*scales)
-    size = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
-    image, labels = resize(image, size), resize(labels, size, nearest=True)
-    bottom, right = max(0, crop - size[0]), max(0, crop - size[1])
-    if bottom or right:
-        image = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")
-        labels = np.pad(labels, ((0, bottom), (0, right)), constant_values=VOID)
-    top = int(rng.integers(image.shape[0] - crop + 1))
-    left = int(rng.integers(image.shape[1] - crop + 1))
-    image, labels = image[top : top + crop, left : left + crop], labels[top : top + crop, left : left + crop]
-    if mirror and rng.random() < 0.5:
-        image, labels = image[:, ::-1], labels[:, ::-1]
-    return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+    drawn = RandomCrop.draw((image.shape[0], image.shape[1]), crop, rng, scales=scales, mirror=mirror)
+    return drawn.image(image), drawn.labels(labels)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 import torchvision
 
+from modules.box_detector import TrainedDetector
 from modules.encoder2d import Encoder2D
 from modules.nets.backbones import load_weights
 from pseudolabel.detect import (
@@ -198,13 +199,14 @@ DETECTORS: dict[str, Callable[..., Detector]] = {
     "hog": HogDetector,
     "csv": CsvDetector,
     "torchvision": TorchvisionDetector,
+    "trained": TrainedDetector,
     "cam": CamDetector,
 }
 """Detectors by their name in a configuration."""
 
 
 def make_detector(name: str, **options: Any) -> Detector:
-    """Build a detector by its name: ``hog``, ``csv``, ``torchvision`` or ``cam``; options are its arguments.
+    """Build a detector by its name, one of :data:`DETECTORS`; options are its arguments.
 
     Raises:
         DataError: the name or an option is unknown, one is missing, or the detector refuses a value.

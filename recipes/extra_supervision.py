@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from torch.utils.data import ConcatDataset
 
+from datamodules.boxed_images import boxes_of_mask
 from datamodules.datasets import PseudoFrames, TrueFrames
 from datamodules.images import ImageSource
 from modules.segmenter import Segmenter
@@ -26,17 +26,6 @@ from pseudolabel.types import VOID, DataError, FloatArray, UInt8Array
 from recipes.fitting import fit_steps
 from recipes.true_pairs import Load, true_images
 from recipes.workspace import Workspace
-
-_EIGHT = 8  # neighbours of a pixel in a connected component
-_LEAST_PIXELS = 16  # a smaller component is no object that a person would box
-
-
-def boxes_of_mask(mask: UInt8Array) -> FloatArray:
-    """Return the tight boxes float32 (N, 4) of the components of a mask uint8 (H, W), 1 = target, 255 = void."""
-    count, _, stats, _ = cv2.connectedComponentsWithStats((mask == 1).astype(np.uint8), connectivity=_EIGHT)
-    found = [stats[n] for n in range(1, count) if stats[n, cv2.CC_STAT_AREA] >= _LEAST_PIXELS]
-    corners = [(left, top, left + width, top + height) for left, top, width, height, _ in found]
-    return np.array(corners, np.float32).reshape(-1, 4)
 
 
 def mask_from_boxes(

@@ -30,6 +30,7 @@ from pseudolabel.detect import Detector
 from pseudolabel.store import PAStore
 from pseudolabel.types import Annotator, DataError
 from recipes.context_store import ContextStore
+from recipes.detector_training import train_detector
 from recipes.encoders import start_from_encoder, train_encoder2d
 from recipes.extra_supervision import fit_with_extra
 from recipes.human_detectors import TableDetector, detector_of
@@ -79,6 +80,8 @@ class Human:
         results = {}
         if cfg.segmenter.init == "encoder2d" or cfg.detector.name == "cam":
             results["encoder2d"] = self.run.stage("encoder2d", self.train_encoder)
+        if cfg.detector.name == "trained":
+            results["detector"] = self.run.stage("detector", self.train_detector)
         results["key_frames"] = self.run.stage("key_frames", self.find_key_frames)
         results["contexts"] = self.run.stage("contexts", self.make_contexts)
         results["v0"] = self.run.stage("v0", self.annotate_v0)
@@ -96,6 +99,14 @@ class Human:
         """A classifier of all tags of the data: its attention boxes the target, or its backbone starts the network."""
         workspace = Workspace(self.cfg, self.run.path, self.all_classes)
         return train_encoder2d(self.cfg, self.cfg.encoder2d, workspace, folder, self.loggers)
+
+    def train_detector(self, folder: Path) -> dict[str, Any]:
+        """A detector of the target, from boxes of the still images."""
+        workspace = Workspace(self.cfg, self.run.path, self.source)
+        images = open_images(self.cfg, workspace)
+        if images is None:
+            raise DataError("detector.name=trained needs images. Give images=folder images.root=…")
+        return train_detector(self.cfg, workspace, images, folder, self.loggers)
 
     def find_key_frames(self, folder: Path) -> dict[str, Any]:
         """Supervoxels, shots and key frames of the videos that carry the tag."""
@@ -250,7 +261,8 @@ class Human:
         return annotator_of(self.cfg, self.contexts, lambda: self._new_segmenter().to(self.device))
 
     def _detector(self) -> Detector:
-        return self.table or detector_of(self.cfg, self.source, self._encoder, self.device)
+        trained = self.run.path / "detector/best.ckpt"
+        return self.table or detector_of(self.cfg, self.source, self._encoder, self.device, trained=trained)
 
     def _encoder(self) -> Encoder2D:
         return Encoder2D.load(self.run.path / "encoder2d/best.ckpt").to(self.device)

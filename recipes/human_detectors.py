@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,8 @@ def detector_of(
     source: VideoSource,
     encoder: Callable[[], Encoder2D],
     device: torch.device,
+    *,
+    trained: Path | None = None,
 ) -> Detector:
     """Return the detector of ``cfg.detector`` for ``cfg.target``.
 
@@ -101,6 +104,7 @@ def detector_of(
         source: the videos.
         encoder: loads the classifier of tags, for ``cam``.
         device: where networks run.
+        trained: checkpoint of the detector that the run has trained, for ``trained``.
 
     Raises:
         DataError: a file of the detector cannot be read, or the detector does not know the class.
@@ -116,6 +120,8 @@ def detector_of(
     if chosen.name == "torchvision":
         label = cfg.target if chosen.label is None else chosen.label
         options |= {"model": chosen.model, "weights": chosen.path, "label": label, "device": str(device)}
+    elif chosen.name == "trained":
+        options |= {"detector": trained, "device": str(device)}
     elif chosen.name == "cam":
         options |= {"encoder": encoder(), "label": cfg.target, "share": chosen.share}
         options |= {"scales": tuple(to_plain(chosen.scales)), "flip": chosen.flip}

@@ -20,7 +20,7 @@ from pseudolabel.video_context_energy import VideoContextSettings
 
 SWITCHES: dict[str, tuple[str, ...]] = {
     "labels": ("context", "image_level", "em"),
-    "detector.name": ("hog", "csv", "torchvision", "cam", "motion"),
+    "detector.name": ("hog", "csv", "torchvision", "trained", "cam", "motion"),
     "selection.weighting": ("quality", "none"),
     "rounds.criterion": ("miou_pa", "ric"),
     "extra.supervision": ("none", "boxes", "masks"),
@@ -30,7 +30,7 @@ SWITCHES: dict[str, tuple[str, ...]] = {
 LEAST = {
     **dict.fromkeys(("selection.most", "rounds.max_epochs", "rounds.max_versions", "segmenter.batch_size"), 1),
     **dict.fromkeys(("segmenter.crop", "encoder2d.epochs", "extra.epochs", "key_frames.changes"), 1),
-    **dict.fromkeys(("key_frames.most", "detector.most"), 1),
+    **dict.fromkeys(("key_frames.most", "detector.most", "box_detector.epochs", "box_detector.batch_size"), 1),
     "negative_frames": 0,
 }
 """Numbers and the least that each may be."""
@@ -60,11 +60,17 @@ def check_human(cfg: DictConfig) -> None:
         raise DataError(
             f"supervoxels.level={cfg.supervoxels.level}: expected one of the levels 0..{cfg.supervoxels.levels}."
         )
-    if cfg.extra.supervision != "none" and (cfg.get("images") is None or cfg.images.name == "none"):
-        raise DataError(
-            f"extra.supervision={cfg.extra.supervision} needs images with masks. Give images=folder images.root=…, or "
-            "extra.supervision=none."
-        )
+    if cfg.get("images") is None or cfg.images.name == "none":
+        if cfg.extra.supervision != "none":
+            raise DataError(
+                f"extra.supervision={cfg.extra.supervision} needs images with masks. Give images=folder "
+                "images.root=…, or extra.supervision=none."
+            )
+        if cfg.detector.name == "trained":
+            raise DataError(
+                "detector.name=trained needs images of which the boxes are known. Give images=folder images.root=…, "
+                "or another detector.name."
+            )
     path = cfg.detector.path
     if cfg.detector.name in ("csv", "torchvision") and (path is None or not Path(path).is_file()):
         what = f"a table of boxes ({','.join(COLUMNS)})" if cfg.detector.name == "csv" else "the model's weights"

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from datamodules.boxed_images import boxes_of_mask
 from pseudolabel.proposals import ProposalSettings
 from pseudolabel.types import VOID
-from recipes.extra_supervision import boxes_of_mask, mask_from_boxes
+from recipes.extra_supervision import mask_from_boxes
 
 SMALL = ProposalSettings(number=200, superpixels=60, regions=30)
 
