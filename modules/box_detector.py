@@ -49,8 +49,8 @@ class _Pyramid(nn.Module):
 class BoxDetector(pl.LightningModule):
     """FCOS (Tian et al. 2019) for one class, small enough to be trained on a CPU.
 
-    It stands for the imperfect detector of Liang et al. 2017, which "needs a certain number of bounding box annotations"
-    (Sec. 2). Trained on few and in another domain, it errs as theirs does: differently from frame to frame.
+    It stands for the imperfect detector of Liang et al. 2017, which "needs a certain number of bounding box
+    annotations" (Sec. 2). Trained on few and in another domain, it errs as theirs does: differently from frame to frame.
 
     Args:
         backbone: timm name.

@@ -80,9 +80,9 @@ class Human:
         results = {}
         if cfg.segmenter.init == "encoder2d" or cfg.detector.name == "cam":
             results["encoder2d"] = self.run.stage("encoder2d", self.train_encoder)
+        results["key_frames"] = self.run.stage("key_frames", self.find_key_frames)
         if cfg.detector.name == "trained":
             results["detector"] = self.run.stage("detector", self.train_detector)
-        results["key_frames"] = self.run.stage("key_frames", self.find_key_frames)
         results["contexts"] = self.run.stage("contexts", self.make_contexts)
         results["v0"] = self.run.stage("v0", self.annotate_v0)
         results["segmenter"] = self.run.stage("segmenter", self.train_segmenter)
@@ -99,14 +99,6 @@ class Human:
         """A classifier of all tags of the data: its attention boxes the target, or its backbone starts the network."""
         workspace = Workspace(self.cfg, self.run.path, self.all_classes)
         return train_encoder2d(self.cfg, self.cfg.encoder2d, workspace, folder, self.loggers)
-
-    def train_detector(self, folder: Path) -> dict[str, Any]:
-        """A detector of the target, from boxes of the still images."""
-        workspace = Workspace(self.cfg, self.run.path, self.source)
-        images = open_images(self.cfg, workspace)
-        if images is None:
-            raise DataError("detector.name=trained needs images. Give images=folder images.root=…")
-        return train_detector(self.cfg, workspace, images, folder, self.loggers)
 
     def find_key_frames(self, folder: Path) -> dict[str, Any]:
         """Supervoxels, shots and key frames of the videos that carry the tag."""
@@ -127,6 +119,13 @@ class Human:
         if rank() == 0:
             print(f"{found['key_frames']} key frames in {found['num_shots']} shots of {found['videos']} videos")
         return found
+
+    def train_detector(self, folder: Path) -> dict[str, Any]:
+        """A detector of the target, from boxes of the still images."""
+        images = self._images()
+        if images is None:
+            raise DataError("detector.name=trained needs images. Give images=folder images.root=…")
+        return train_detector(self.cfg, self.workspace, images, folder, self.loggers)
 
     def make_contexts(self, folder: Path) -> dict[str, Any]:
         """Boxes of the detector in all videos; graph and proposals of those that carry the tag."""
