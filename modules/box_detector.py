@@ -50,7 +50,7 @@ class BoxDetector(pl.LightningModule):
     """FCOS (Tian et al. 2019) for one class, small enough to be trained on a CPU.
 
     It stands for the imperfect detector of Liang et al. 2017, which "needs a certain number of bounding box
-    annotations" (Sec. 2). Trained on few and in another domain, it errs as theirs does: differently from frame to frame.
+    annotations" (Sec. 2). Trained on few and in another domain, it errs as theirs does, not the same way in each frame.
 
     Args:
         backbone: timm name.
