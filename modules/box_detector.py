@@ -22,6 +22,7 @@ from pseudolabel.detect_boxes import MOST_BOXES, PROBABILITY_THRESHOLD, Boxes, c
 from pseudolabel.types import DataError, UInt8Array
 
 _OBJECT = 1  # its number among FCOS's classes; 0 is background
+_GROUP = 32  # torchvision's group norm has so many groups
 _LEVELS = 3  # of the backbone, the last ones
 
 
@@ -56,7 +57,7 @@ class BoxDetector(pl.LightningModule):
         backbone: timm name.
         weights: local file of pretrained weights, or None for a random start.
         backbone_args: further arguments of the timm model.
-        channels: of the feature pyramid and the heads.
+        channels: of the feature pyramid and the heads, a multiple of 32.
         mean: channel means of the input on the 0..1 scale; None = the backbone's.
         std: channel deviations; None = the backbone's.
         crop: side of the training crops in pixels.
@@ -88,6 +89,10 @@ class BoxDetector(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        if channels < 1 or channels % _GROUP:
+            raise DataError(
+                f"channels={channels}: FCOS normalises {_GROUP} groups of channels; expected {_GROUP}, 64, …"
+            )
         body = create_backbone(backbone, weights=weights, args=backbone_args, mean=mean, std=std)
         pyramid = _Pyramid(body, channels)
         sizes = tuple((8 * 2**level,) for level in range(_LEVELS))

@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datamodules.transforms import CropBox, crop_and_pad, fit_longest_side, jitter_colour, random_resized_box, resize
+from datamodules.transforms import (
+    CropBox,
+    RandomCrop,
+    crop_and_pad,
+    fit_longest_side,
+    jitter_colour,
+    random_resized_box,
+    resize,
+)
 from pseudolabel.types import VOID
 
 
@@ -115,3 +123,28 @@ def test_crop_and_pad_is_decided_by_its_generator() -> None:
     )
     assert np.array_equal(first[0], again[0]) and np.array_equal(first[1], again[1])
     assert not np.array_equal(first[0], other[0])
+
+
+def test_boxes_go_the_way_of_the_picture() -> None:
+    labels = np.zeros((40, 60), np.uint8)
+    labels[12:22, 20:36] = 1
+    box = np.array([[20, 12, 36, 22]], np.float32)
+    mirrored = set()
+    for seed in range(30):
+        drawn = RandomCrop.draw((40, 60), 32, np.random.default_rng(seed), scales=(0.5, 2.0))
+        rows, columns = np.nonzero(drawn.labels(labels) == 1)
+        found = drawn.boxes(box, (40, 60), least=0.0)
+        assert len(found) == bool(len(rows))
+        if len(rows):
+            tight = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            np.testing.assert_allclose(found[0], tight, atol=1.5)
+            mirrored.add(drawn.mirrored)
+    assert mirrored == {True, False}
+
+
+def test_boxes_that_are_mostly_cut_off_are_left_out() -> None:
+    drawn = RandomCrop((40, 60), 0, 30, 30, mirrored=False)
+    boxes = np.array([[0, 0, 20, 20], [20, 5, 40, 15], [26, 5, 31, 15]], np.float32)
+    assert drawn.boxes(boxes, (40, 60)).tolist() == [[0, 5, 10, 15]]
+    assert len(drawn.boxes(boxes, (40, 60), least=0.0)) == 2
+    assert drawn.boxes(np.zeros((0, 4), np.float32), (40, 60)).shape == (0, 4)
