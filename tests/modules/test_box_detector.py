@@ -107,5 +107,5 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(ResNet, "forward_intermediates")
     with pytest.raises(DataError, match="no features of several sizes"):
         BoxDetector(**TINY)
-    with pytest.raises(DataError, match="channels=40: .* expected 32, 64"):
+    with pytest.raises(DataError, match=r"channels=40: .* expected 32, 64"):
         BoxDetector(**{**TINY, "channels": 40})
