@@ -10,6 +10,7 @@ import pytest
 
 from modules.predictors import load_predictor
 from predict import predict
+from pseudolabel.boxes import box_iou
 from pseudolabel.store import PAStore
 from pseudolabel.types import DataError
 from recipes.configuration import load_config
@@ -138,6 +139,30 @@ def test_a_table_of_the_wrong_frames_is_told_and_the_run_goes_on_with_a_mended_o
     assert train(human_config(data, tmp_path, given))["detections"]["videos_without_boxes"] == 0
 
 
+def test_a_detector_learns_from_boxes_of_images(data: Path, finished: Path, tmp_path: Path) -> None:
+    run = _continued(finished, tmp_path, ("key_frames",), ("key_frames",))
+    stills = stills_folder(tmp_path / "stills", train=12, val=4)
+    learning = ["box_detector.epochs=25", "box_detector.batch_size=4", "box_detector.model.backbone=resnet18"]
+    sizes = ["box_detector.model.channels=32", "box_detector.model.crop=64", "box_detector.model.lr=5.0e-3"]
+    narrow = ["box_detector.model.backbone_args={channels:[8,8,16,16]}"]
+    quick = ["rounds.max_epochs=1", "rounds.max_versions=1", "twin=false", "crf.enabled=false"]
+    given = ["detector.name=trained", "detector.path=null", "detector.threshold=0.2", "detector.most=1"]
+    more = [*given, *learning, *sizes, *narrow, *quick, "images=folder", f"images.root={stills}"]
+    results = train(human_config(data, tmp_path, more))
+    assert json.loads((run / "state.json").read_text())["detector"]["images"] == 12, "green ones are counter-examples"
+    assert (run / "detector/best.ckpt").is_file() and results["detections"]["frames_with_boxes"] > 0
+    true = {(row["video"], row["frame"]): row for row in csv.DictReader((data / "boxes.csv").open())}
+    overlaps = []
+    for row in csv.DictReader((run / "contexts/boxes.csv").open()):
+        if known := true.get((row["video"], row["frame"])):
+            corners = [np.array([[float(one[key]) for key in ("x0", "y0", "x1", "y1")]]) for one in (row, known)]
+            overlaps.append(float(box_iou(*corners)[0, 0]))
+    assert np.mean(overlaps) > 0.4
+    (stills / "masks").rename(stills / "no-masks")
+    with pytest.raises(DataError, match=r"no image of split 'train' in .* has a mask"):
+        train(human_config(data, tmp_path / "again", more))
+
+
 def test_an_empty_folder_of_proposals_is_refused_at_once(data: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty is empty\. Expected <video>/<frame>.npz"):
@@ -163,6 +188,8 @@ def test_a_broken_video_is_listed_and_the_others_go_on(data: Path, tmp_path: Pat
         ("selection.negatives=1.0", r"selection.negatives=1.0: expected a share in \[0, 1\)"),
         ("supervoxels.level=21", "supervoxels.level=21: expected one of the levels 0..20"),
         ("extra.supervision=masks", "extra.supervision=masks needs images with masks"),
+        ("detector.name=trained", "detector.name=trained needs images of which the boxes are known"),
+        ("box_detector.epochs=0", "box_detector.epochs=0: expected at least 1"),
         ("energy.q=0.7", "q must be in"),
         ("detector.name=hog", "detector.name=hog finds people, but the target is 'red'"),
         ("detector.threshold=null", "detector.name=csv needs detector.threshold"),
