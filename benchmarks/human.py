@@ -60,6 +60,7 @@ TABLE_3 = ("human", "boxes", "masks")
 _STAGES: tuple[tuple[str, Folders, tuple[str, ...]], ...] = (
     ("encoder2d", ("encoder2d",), ("encoder2d.",)),
     ("key_frames", ("key_frames",), ("key_frames.", "supervoxels.", "data.", "target")),
+    ("detector", ("detector",), ("detector.name", "box_detector.", "images.")),
     ("contexts", ("contexts",), ("detector.", "proposals.", "bow.", "negative_frames")),
     ("v0", ("pa/v0",), ("labels", "energy.")),
     ("segmenter", ("segmenter", "pa", "pictures"), ("selection.", "rounds.", "segmenter.")),
