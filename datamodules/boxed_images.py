@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -16,17 +15,6 @@ from pseudolabel.types import FloatArray, UInt8Array
 
 BoxedPair = tuple[UInt8Array, FloatArray]
 """A picture uint8 (H, W, 3) and its boxes float32 (N, 4): x0, y0, x1, y1."""
-
-_EIGHT = 8  # neighbours of a pixel in a connected component
-_LEAST_PIXELS = 16  # a smaller component is no object that a person would box
-
-
-def boxes_of_mask(mask: UInt8Array) -> FloatArray:
-    """Return the tight boxes float32 (N, 4) of the components of a mask uint8 (H, W), 1 = target, 255 = void."""
-    count, _, stats, _ = cv2.connectedComponentsWithStats((mask == 1).astype(np.uint8), connectivity=_EIGHT)
-    found = [stats[n] for n in range(1, count) if stats[n, cv2.CC_STAT_AREA] >= _LEAST_PIXELS]
-    corners = [(left, top, left + width, top + height) for left, top, width, height, _ in found]
-    return np.array(corners, np.float32).reshape(-1, 4)
 
 
 class BoxedImages(Dataset[dict[str, Any]]):

@@ -68,9 +68,9 @@ def read_image_rows(root: Path) -> tuple[Path, list[ImageRow]]:
             f"{LABELS_EXAMPLE}\nor tags.csv such as\n{TAGS_EXAMPLE}\nWrite one of them."
         )
     rows: dict[str, ImageRow] = {}
-    for number, cells in _read_cells(path, ("image", column), example):
+    for number, cells in read_cells(path, ("image", column), example):
         where = f"{path}, line {number} ('{','.join(cells.values())}')"
-        image, split = _image_name(where, cells["image"]), _split(where, cells.get("split", ""))
+        image, split = image_name(where, cells["image"]), _split(where, cells.get("split", ""))
         names = [name.strip() for name in cells[column].split(";")] if column == "classes" else [cells[column]]
         names = [name for name in names if name]
         if column == "class" and not names:
@@ -87,7 +87,7 @@ def read_image_rows(root: Path) -> tuple[Path, list[ImageRow]]:
     return path, list(rows.values())
 
 
-def _read_cells(path: Path, columns: Sequence[str], example: str) -> list[tuple[int, dict[str, str]]]:
+def read_cells(path: Path, columns: Sequence[str], example: str) -> list[tuple[int, dict[str, str]]]:
     """Return (line, cells by column) of a table's rows."""
     shape = f"Expected a comma-separated table such as\n{example}"
     try:
@@ -111,7 +111,7 @@ def _read_cells(path: Path, columns: Sequence[str], example: str) -> list[tuple[
     ]
 
 
-def _image_name(where: str, cell: str) -> str:
+def image_name(where: str, cell: str) -> str:
     """Return an image's name without the suffix of an image file."""
     if not cell:
         raise DataError(f"{where}: no image. Fill in the cell or delete the row.")

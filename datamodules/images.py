@@ -57,6 +57,8 @@ class ImageSource:
     Attributes:
         records: the usable images, in the order of the table.
         skipped: what cannot be used, as (image or file, reason).
+        names: the folder's classes.
+        tag_of: those of them that are in the label space -> the label space's word.
         common: the classes of the label space that the folder knows, in the order of their ids.
         negatives: images that show other classes only, without tags; no part of ``records``.
         num_without_class: how many of them the table has.
@@ -81,12 +83,12 @@ class ImageSource:
             raise DataError(f"Images not found in `root={root}`: no such folder. Specify a different `root`.")
         self.skipped: list[tuple[str, str]] = []
         table, rows = read_image_rows(self.root)
-        self._names = self._read_names(table, rows)
+        self.names = self._read_names(table, rows)
         aliases = dict(aliases or {})
         self._check_words(aliases, exclude)
-        classes = {name: aliases.get(name, name) for name in self._names if name not in exclude}
-        self._class_of = {name: Tag(word) for name, word in classes.items() if Tag(word) in label_space.tags}
-        self.common = tuple(tag for tag in label_space.tags if tag in self._class_of.values())
+        classes = {name: aliases.get(name, name) for name in self.names if name not in exclude}
+        self.tag_of = {name: Tag(word) for name, word in classes.items() if Tag(word) in label_space.tags}
+        self.common = tuple(tag for tag in label_space.tags if tag in self.tag_of.values())
         if not self.common:
             raise DataError(
                 f"Images in `root={root}` and the videos have no class in common: the folder has "
@@ -96,7 +98,7 @@ class ImageSource:
         self._values = self._value_table(exclude)
         self.num_excluded = sum(bool(set(row.classes) & set(exclude)) for row in rows)
         kept = [row for row in rows if not set(row.classes) & set(exclude)]
-        shown = [row for row in kept if any(name in self._class_of for name in row.classes)]
+        shown = [row for row in kept if any(name in self.tag_of for name in row.classes)]
         self.num_without_class = len(kept) - len(shown)
         self.records = self._open(shown)
         self.negatives = self._open([row for row in kept if row not in shown])
@@ -163,10 +165,10 @@ class ImageSource:
                 f"Mask and image differ in size: {file} is {raw.shape[0]}x{raw.shape[1]} (height x width), but "
                 f"{record.path} is {size[0]}x{size[1]}. Save the mask at the size of the image (nearest neighbour)."
             )
-        if (unknown := np.setdiff1d(raw, [*range(len(self._names)), VOID])).size:
+        if (unknown := np.setdiff1d(raw, [*range(len(self.names)), VOID])).size:
             raise DataError(
                 f"{file} has the values {', '.join(map(str, unknown[:8]))}, beyond classes.txt: expected 0 to "
-                f"{len(self._names) - 1} ({self._names[0]} to {self._names[-1]}) and {VOID} = void. Add the missing "
+                f"{len(self.names) - 1} ({self.names[0]} to {self.names[-1]}) and {VOID} = void. Add the missing "
                 "names to classes.txt, or save the mask without anti-aliasing."
             )
         return self._values[raw]
@@ -192,9 +194,9 @@ class ImageSource:
     def _check_words(self, aliases: Mapping[str, str], exclude: Sequence[str]) -> None:
         words = tuple(map(str, self.label_space.tags))
         for option, name, known, whose in (
-            *(("aliases", name, self._names, "the folder's classes") for name in aliases),
+            *(("aliases", name, self.names, "the folder's classes") for name in aliases),
             *(("aliases", name, words, "the label space") for name in aliases.values()),
-            *(("exclude", name, self._names, "the folder's classes") for name in exclude),
+            *(("exclude", name, self.names, "the folder's classes") for name in exclude),
         ):
             if name not in known:
                 raise DataError(
@@ -205,9 +207,9 @@ class ImageSource:
     def _value_table(self, exclude: Sequence[str]) -> UInt8Array:
         """Return uint8 (256,): value in a mask file -> class id."""
         values = np.full(256, VOID, np.uint8)
-        for number, name in enumerate(self._names):
+        for number, name in enumerate(self.names):
             if name not in exclude:
-                values[number] = self.label_space.index(self._class_of[name]) if name in self._class_of else 0
+                values[number] = self.label_space.index(self.tag_of[name]) if name in self.tag_of else 0
         return values
 
     def _open(self, rows: Sequence[ImageRow]) -> list[ImageRecord]:
@@ -231,7 +233,7 @@ class ImageSource:
             if problem:
                 self.skipped.append((row.image, f"{files[row.image]} cannot be read as an image: {problem}"))
                 continue
-            shown = {self._class_of[name] for name in row.classes if name in self._class_of}
+            shown = {self.tag_of[name] for name in row.classes if name in self.tag_of}
             tags = tuple(tag for tag in self.label_space.tags if tag in shown)
             records.append(ImageRecord(row.image, files[row.image], tags, row.split))
         return records

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,12 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
-from datamodules.boxed_images import BoxedImages, BoxedPair, boxes_of_mask
+from datamodules.boxed_images import BoxedImages
 from datamodules.images import ImageSource
 from modules.box_detector import BoxDetector
 from modules.checkpoints import to_plain
-from pseudolabel.types import DataError
+from recipes.boxed_images import boxed_images
 from recipes.fitting import fit_steps
-from recipes.true_pairs import Load, true_images
 from recipes.workspace import Workspace
 
 
@@ -29,23 +27,16 @@ def train_detector(
         cfg: the whole configuration; ``box_detector`` has ``epochs``, ``batch_size``, ``scales``, ``jitter`` and
             ``model``.
         workspace: lists what is broken.
-        images: those of split ``train`` that have masks teach, and of the masks only the tight boxes of the target's
-            components; images of other classes are counter-examples.
+        images: those of split ``train`` teach, by ``boxes.csv`` or the tight boxes of their masks' components; images
+            of other classes are counter-examples.
         folder: of the stage.
         loggers: of Lightning.
 
     Raises:
-        DataError: no image of split ``train`` has a mask.
+        DataError: no image of split ``train`` has a box of the target.
     """
     options = cfg.box_detector
-    records = [*images.select("train"), *(record for record in images.negatives if record.split == "train")]
-    true = true_images(workspace, images, records, max_side=cfg.data.max_side)
-    if not true:
-        raise DataError(
-            f"detector.name=trained: no image of split 'train' in {images.root} has a mask, of which the boxes are "
-            "taken. Add masks/, or take another detector.name."
-        )
-    loaders = [_boxed(load) for load in true]
+    loaders = boxed_images(workspace, images, split="train", max_side=cfg.data.max_side)
     torch.manual_seed(cfg.seed)
     detector = BoxDetector(**to_plain(options.model))
 
@@ -63,13 +54,3 @@ def train_detector(
         cfg, folder, detector, data, batch_size=options.batch_size, epochs=options.epochs, loggers=loggers
     )
     return {**found, "images": len(loaders)}
-
-
-def _boxed(load: Load) -> Callable[[], BoxedPair]:
-    """Return what loads an image and the boxes of its mask."""
-
-    def pair() -> BoxedPair:
-        image, mask = load()
-        return image, boxes_of_mask(mask)
-
-    return pair

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from torch.utils.data import ConcatDataset
 
-from datamodules.boxed_images import boxes_of_mask
+from datamodules.boxed_images import BoxedPair
 from datamodules.datasets import PseudoFrames, TrueFrames
 from datamodules.images import ImageSource
 from modules.segmenter import Segmenter
@@ -22,7 +22,8 @@ from pseudolabel.detect_boxes import Boxes
 from pseudolabel.matching import match_proposals
 from pseudolabel.palette import read_mask, write_mask
 from pseudolabel.proposals import ProposalSettings, propose_regions
-from pseudolabel.types import VOID, DataError, FloatArray, UInt8Array
+from pseudolabel.types import DataError, FloatArray, UInt8Array
+from recipes.boxed_images import boxed_images
 from recipes.fitting import fit_steps
 from recipes.true_pairs import Load, true_images
 from recipes.workspace import Workspace
@@ -57,26 +58,27 @@ def fit_with_extra(
         segmenter: the last round's network.
         frames: epoch -> the frames of the last version.
         workspace: lists what is broken.
-        images: those of split ``train`` that have masks teach; of ``boxes``, only the tight boxes of the mask's
-            components are looked at.
+        images: those of split ``train`` teach: by their masks, or by ``boxes.csv`` or the tight boxes of the masks'
+            components, all that is then looked at of them.
         proposals: settings of the region tree.
         loggers: of Lightning.
 
     Raises:
-        DataError: no image of split ``train`` has a mask.
+        DataError: no image of split ``train`` has a mask, or a box of the target.
     """
     options = cfg.segmenter
-    records = [*images.select("train"), *(record for record in images.negatives if record.split == "train")]
-    true = true_images(workspace, images, records, max_side=cfg.data.max_side)
-    if not true:
-        raise DataError(f"extra.supervision: no image of split 'train' in {images.root} has a mask. Add masks/.")
-    taught: Sequence[Load] = true
+    taught: Sequence[Load]
     if cfg.extra.supervision == "boxes":
         (folder / "masks").mkdir(exist_ok=True)
         taught = [
             _from_boxes(load, folder / f"masks/{number:05d}.png", proposals, fill=cfg.energy.fill)
-            for number, load in enumerate(true)
+            for number, load in enumerate(boxed_images(workspace, images, split="train", max_side=cfg.data.max_side))
         ]
+    else:
+        records = [*images.select("train"), *(record for record in images.negatives if record.split == "train")]
+        taught = true_images(workspace, images, records, max_side=cfg.data.max_side)
+        if not taught:
+            raise DataError(f"extra.supervision: no image of split 'train' in {images.root} has a mask. Add masks/.")
 
     def data(epoch: int) -> ConcatDataset[dict[str, Any]]:
         extra = TrueFrames(
@@ -96,14 +98,13 @@ def fit_with_extra(
     return {**found, "supervision": cfg.extra.supervision, "images": len(taught)}
 
 
-def _from_boxes(load: Load, file: Path, proposals: ProposalSettings, *, fill: float) -> Load:
+def _from_boxes(load: Callable[[], BoxedPair], file: Path, proposals: ProposalSettings, *, fill: float) -> Load:
     """Return what loads an image and the mask made of its boxes, which is made when it is first asked for and kept."""
 
     def pair() -> tuple[UInt8Array, UInt8Array]:
-        image, mask = load()
+        image, boxes = load()
         if not file.exists():
-            found = mask_from_boxes(image, boxes_of_mask(mask), proposals, fill=fill)
-            write_mask(file, np.where(mask == VOID, np.uint8(VOID), found))
+            write_mask(file, mask_from_boxes(image, boxes, proposals, fill=fill))
         return image, read_mask(file)
 
     return pair

@@ -172,19 +172,18 @@ class WS2:
         barrier()
         if not truth.versions() or not self.workspace.split_index(truth.index(0), validation=False):
             return {}
-        options = self.options.segmenter
-        versions = 1 if self.options.rounds.reinit else len(self.run.state["segmenter"]["versions"])
-        epochs = self.options.rounds.max_epochs * versions
+        options, rounds = self.options.segmenter, self.run.state["segmenter"]
+        steps = max(report["steps"] for report in rounds["versions"]) if self.options.rounds.reinit else rounds["steps"]
         twin = fit_twin(
             self.cfg,
             folder,
             self._new_segmenter(),
             lambda epoch: self.workspace.pseudo_frames(truth, 0, options, seed=self.cfg.seed, epoch=epoch),
             batch_size=options.batch_size,
-            epochs=epochs,
+            steps=steps,
             loggers=self.loggers,
         )
-        return {"epochs": epochs, **self._score_model(twin.to(self.device))}
+        return {"steps": steps, **self._score_model(twin.to(self.device))}
 
     # --- parts of stages
 

@@ -159,7 +159,8 @@ def test_a_detector_learns_from_boxes_of_images(data: Path, finished: Path, tmp_
             overlaps.append(float(box_iou(*corners)[0, 0]))
     assert np.mean(overlaps) > 0.4
     (stills / "masks").rename(stills / "no-masks")
-    with pytest.raises(DataError, match=r"no image of split 'train' in .* has a mask"):
+    _continued(finished, tmp_path / "again", ("key_frames",), ("key_frames",))
+    with pytest.raises(DataError, match=r"No image of split 'train' in .* has a box of the class"):
         train(human_config(data, tmp_path / "again", more))
 
 
