@@ -21,8 +21,8 @@ from pseudolabel.types import DataError
 from recipes.tables import show
 
 Array = npt.NDArray[Any]
-_TRIES = 4
-"""SLIC is asked so often until it makes as many regions as wanted."""
+_TRIES = 6
+"""SLIC is asked so often for other numbers until it makes as many regions as wanted; the nearest counts."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def linked_superpixels(frames: Array, counts: Sequence[int], flows: Sequence[Arr
 
     Args:
         frames: uint8 (T, H, W, 3).
-        counts: at least so many superpixels per frame (T,), where SLIC can make them.
+        counts: superpixels per frame (T,), or as near to that as SLIC comes.
         flows: float (H, W, 2) from each frame to the next, T - 1 of them.
     """
     maps: list[Array] = []
@@ -153,14 +153,19 @@ def linked_superpixels(frames: Array, counts: Sequence[int], flows: Sequence[Arr
 
 
 def _superpixels(frame: Array, count: int) -> Array:
-    wanted, labels = count, segment_superpixels(frame, n=count)
+    wanted, nearest = count, segment_superpixels(frame, n=count)
+    made = int(nearest.max()) + 1
+    missed = abs(made - count)
     for _ in range(_TRIES):
-        made = int(labels.max()) + 1
-        if made >= count:
+        if not missed:
             break
-        wanted = int(np.ceil(wanted * count / made)) + 1
+        step = round(wanted * count / made) - wanted
+        wanted = max(1, wanted + (step or (1 if made < count else -1)))
         labels = segment_superpixels(frame, n=wanted)
-    return labels
+        made = int(labels.max()) + 1
+        if abs(made - count) < missed:
+            nearest, missed = labels, abs(made - count)
+    return nearest
 
 
 def _score_sequence(

@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 from benchmarks.motion import scene
-from benchmarks.supervoxel_quality import boundary_recall, consistency, edges, leaks, linked_superpixels, score
+from benchmarks.supervoxel_quality import (
+    _superpixels,
+    boundary_recall,
+    consistency,
+    edges,
+    leaks,
+    linked_superpixels,
+    score,
+)
 from benchmarks.supervoxels import main
+from pseudolabel.superpixels import segment_superpixels
 
 
 def test_accuracy_and_leaks_by_hand() -> None:
@@ -63,3 +72,12 @@ def test_the_tables_of_a_small_folder(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (tmp_path / "out/supervoxels-speed.csv").exists() and (tmp_path / "out/picture.png").stat().st_size > 0
     assert main(["--lengths", "--memory", "--davis", str(tmp_path / "absent")]) == 1
     assert "JPEGImages" in capsys.readouterr().err
+
+
+def test_slic_makes_as_many_regions_as_it_can_come_near() -> None:
+    rng = np.random.default_rng(0)
+    frame = cv2.GaussianBlur(rng.integers(0, 256, (96, 128, 3)).astype(np.uint8), (0, 0), 3)
+    for count in (20, 60, 150):
+        plain, near = segment_superpixels(frame, n=count), _superpixels(frame, count)
+        made, plainly = len(np.unique(near)), len(np.unique(plain))
+        assert abs(made - count) <= abs(plainly - count) and abs(made - count) <= 0.05 * count + 1
