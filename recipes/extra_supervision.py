@@ -53,7 +53,7 @@ def fit_with_extra(
     """Fine-tune a network on the last round's frames and on images with boxes or masks, of weight 1 each.
 
     Args:
-        cfg: the whole configuration; ``extra.supervision`` and ``extra.epochs``.
+        cfg: the whole configuration; ``extra.supervision``, ``extra.epochs`` and ``extra.fill``.
         folder: of the stage.
         segmenter: the last round's network.
         frames: epoch -> the frames of the last version.
@@ -71,7 +71,7 @@ def fit_with_extra(
     if cfg.extra.supervision == "boxes":
         (folder / "masks").mkdir(exist_ok=True)
         taught = [
-            _from_boxes(load, folder / f"masks/{number:05d}.png", proposals, fill=cfg.energy.fill)
+            _from_boxes(load, folder / f"masks/{number:05d}.png", proposals, fill=cfg.extra.fill)
             for number, load in enumerate(boxed_images(workspace, images, split="train", max_side=cfg.data.max_side))
         ]
     else:

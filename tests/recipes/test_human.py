@@ -190,6 +190,7 @@ def test_a_broken_video_is_listed_and_the_others_go_on(data: Path, tmp_path: Pat
         ("supervoxels.level=21", "supervoxels.level=21: expected one of the levels 0..20"),
         ("extra.supervision=masks", "extra.supervision=masks needs images with masks"),
         ("detector.name=trained", "detector.name=trained needs images of which the boxes are known"),
+        ("extra.fill=-1", "extra.fill=-1: expected at least 0"),
         ("box_detector.epochs=0", "box_detector.epochs=0: expected at least 1"),
         ("energy.q=0.7", "q must be in"),
         ("detector.name=hog", "detector.name=hog finds people, but the target is 'red'"),
