@@ -58,7 +58,7 @@ class ImageSource:
         records: the usable images, in the order of the table.
         skipped: what cannot be used, as (image or file, reason).
         names: the folder's classes.
-        tag_of: those of them that are in the label space -> the label space's word.
+        tag_of: those of them that are in the label space -> its tag.
         common: the classes of the label space that the folder knows, in the order of their ids.
         negatives: images that show other classes only, without tags; no part of ``records``.
         num_without_class: how many of them the table has.
@@ -147,7 +147,7 @@ class ImageSource:
             ) from error
 
     def mask(self, record: ImageRecord) -> UInt8Array | None:
-        """Return the true mask of an image, **for scoring only**: training must never see it.
+        """Return the true mask of an image, for scoring, the twin and supervision that is asked for as such.
 
         Returns:
             uint8 (H, W) class ids of :attr:`label_space`, every other class 0, 255 = void; None without a mask.
@@ -172,6 +172,10 @@ class ImageSource:
                 "names to classes.txt, or save the mask without anti-aliasing."
             )
         return self._values[raw]
+
+    def size(self, record: ImageRecord) -> tuple[int, int]:
+        """Return (H, W) of an image as :meth:`image` gives it, without decoding it."""
+        return _upright_size(record.path)
 
     def _read_names(self, table: Path, rows: Sequence[ImageRow]) -> tuple[str, ...]:
         """Return the folder's classes: of ``classes.txt``, which only a folder without masks can do without."""

@@ -15,6 +15,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
+from datamodules.image_boxes import COLUMNS, TABLE, boxes_of_mask
 from datamodules.images import ImageSource, check_plain
 from datamodules.progress import follow
 from datamodules.rendering import Layer
@@ -22,7 +23,7 @@ from datamodules.studio.folders import write_once
 from datamodules.studio.painting import cast_shadow, develop, ground
 from datamodules.studio.still_life import DEFAULT_CLASSES, SPLITS, StillOptions, StillPlan, set_still
 from pseudolabel.palette import write_mask
-from pseudolabel.types import VOID, DataError, LabelSpace, UInt8Array
+from pseudolabel.types import VOID, DataError, FloatArray, LabelSpace, UInt8Array
 
 MIN_VISIBLE = 0.03
 """Every class that leads or plays covers at least this share of its image."""
@@ -47,7 +48,7 @@ def generate_stills(
     foreign: float = 0.0,
     border: int = 1,
 ) -> Path:
-    """Write ``images/``, ``masks/``, ``labels.csv`` and ``classes.txt``, unless they are there already.
+    """Write ``images/``, ``masks/``, ``labels.csv``, ``boxes.csv`` and ``classes.txt``, unless they are there already.
 
     The folder's name is a hash of all options but ``workers``; see :func:`datamodules.studio.folders.write_once`.
 
@@ -141,11 +142,17 @@ def _write(folder: Path, options: StillOptions, workers: int) -> None:
         rows.writerow(["image", "split", "classes"])
         for plan, labels in zip(plans, shown, strict=True):
             rows.writerow([plan.name, plan.split, ";".join(options.names[label] for label in labels)])
+    with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        for plan, labels in zip(plans, shown, strict=True):
+            for label, boxes in labels.items():
+                rows.writerows([plan.name, options.names[label], *map(int, box)] for box in boxes)
     (folder / "classes.txt").write_text("\n".join(options.names) + "\n", encoding="utf-8")
 
 
-def _write_image(folder: Path, plan: StillPlan, options: StillOptions) -> list[int]:
-    """Draw one image, write it with its mask, and return the labels in it but background."""
+def _write_image(folder: Path, plan: StillPlan, options: StillOptions) -> dict[int, FloatArray]:
+    """Draw one image, write it with its mask, and return the labels in it but background, with their boxes (N, 4)."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the workers are the parallelism
     try:
@@ -156,7 +163,7 @@ def _write_image(folder: Path, plan: StillPlan, options: StillOptions) -> list[i
     rng = np.random.default_rng([options.seed, SPLITS.index(plan.split), plan.number, 0, 4])
     Image.fromarray(image).save(folder / "images" / f"{plan.name}.jpg", quality=int(rng.integers(*_JPEG_QUALITY)))
     write_mask(folder / "masks" / f"{plan.name}.png", mask)
-    return [int(label) for label in np.unique(mask) if label not in (0, VOID)]
+    return {int(label): boxes_of_mask(mask, label=int(label)) for label in np.unique(mask) if label not in (0, VOID)}
 
 
 class SyntheticStills(ImageSource):

@@ -16,14 +16,16 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
 from modules.checkpoints import load_hyper_checkpoint
-from modules.nets.backbones import Backbone, create_backbone
+from modules.modes import evaluating
+from modules.nets.backbones import Backbone, create_backbone, remove_unused
 from modules.optim import build_optimizer, one_cycle
 from pseudolabel.detect_boxes import MOST_BOXES, PROBABILITY_THRESHOLD, Boxes, check_frames, clean_video_boxes
 from pseudolabel.types import DataError, UInt8Array
 
-_OBJECT = 1  # its number among FCOS's classes; 0 is background
+_OBJECT = 1  # its label; 0 is never taught, so that numbers are those of torchvision's other detectors
 _GROUP = 32  # torchvision's group norm has so many groups
-_LEVELS = 3  # of the backbone, the last ones
+_STRIDES = (8, 16, 32)  # of the backbone's last levels
+_PROBE = 64
 
 
 class _Pyramid(nn.Module):
@@ -34,12 +36,20 @@ class _Pyramid(nn.Module):
         self.body, self.out_channels = backbone.body, channels
         if not hasattr(self.body, "forward_intermediates"):
             raise DataError(f"Backbone '{backbone.name}' gives no features of several sizes. Use resnet18 or the like.")
-        widths = [level.shape[1] for level in self._levels(torch.zeros(1, 3, 64, 64))]
-        self.pyramid = FeaturePyramidNetwork(widths, channels)
+        with evaluating(self.body), torch.enable_grad():
+            levels = self._levels(torch.zeros(1, 3, _PROBE, _PROBE))
+        strides = [_PROBE // level.shape[-1] for level in levels]
+        if strides != list(_STRIDES):
+            raise DataError(
+                f"Backbone '{backbone.name}' has features of strides {strides}, expected {list(_STRIDES)}. Use "
+                "resnet18 or the like."
+            )
+        remove_unused(self.body, levels)  # distributed training wants a gradient for every parameter
+        self.pyramid = FeaturePyramidNetwork([level.shape[1] for level in levels], channels)
 
     def _levels(self, images: torch.Tensor) -> list[torch.Tensor]:
         found: list[torch.Tensor] = self.body.forward_intermediates(  # type: ignore[operator]
-            images, indices=_LEVELS, intermediates_only=True
+            images, indices=len(_STRIDES), intermediates_only=True
         )
         return found
 
@@ -89,17 +99,19 @@ class BoxDetector(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        if crop < 1 or not clip > 0:
+            raise DataError(f"The detector needs crop >= 1 and clip > 0, got {crop} and {clip}.")
         if channels < 1 or channels % _GROUP:
             raise DataError(
                 f"channels={channels}: FCOS normalises {_GROUP} groups of channels; expected {_GROUP}, 64, …"
             )
         body = create_backbone(backbone, weights=weights, args=backbone_args, mean=mean, std=std)
         pyramid = _Pyramid(body, channels)
-        sizes = tuple((8 * 2**level,) for level in range(_LEVELS))
+        sizes = tuple((stride,) for stride in _STRIDES)
         self.network = FCOS(
             pyramid,
             num_classes=2,
-            anchor_generator=AnchorGenerator(sizes=sizes, aspect_ratios=((1.0,),) * _LEVELS),
+            anchor_generator=AnchorGenerator(sizes=sizes, aspect_ratios=((1.0,),) * len(sizes)),
             min_size=crop,
             max_size=8 * crop,
             image_mean=list(body.preprocessing.mean),
@@ -142,13 +154,15 @@ class BoxDetector(pl.LightningModule):
     @torch.no_grad()
     def detect(self, frames: UInt8Array) -> list[Boxes]:
         """Return the boxes of frames uint8 (T, H, W, 3) with their probabilities, in pixels of the frames."""
-        self.eval()
         side = self.hparams["image_size"] or min(frames.shape[1:3])
         self.network.transform.min_size = (side,)
         images = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
-        answers = self.network(list(images.permute(0, 3, 1, 2).float() / 255))
+        with evaluating(self):
+            answers = self.network(list(images.permute(0, 3, 1, 2).float() / 255))
+        chosen = [answer["labels"] == _OBJECT for answer in answers]
         return [
-            Boxes(answer["boxes"].float().cpu().numpy(), answer["scores"].float().cpu().numpy()) for answer in answers
+            Boxes(answer["boxes"][mine].float().cpu().numpy(), answer["scores"][mine].float().cpu().numpy())
+            for answer, mine in zip(answers, chosen, strict=True)
         ]
 
     @classmethod
@@ -162,7 +176,7 @@ class TrainedDetector:
 
     Args:
         detector: the network, or its checkpoint.
-        threshold: boxes of a higher probability are kept.
+        threshold: boxes of a higher probability are kept; those up to 0.05 are never seen.
         device: where it runs; None = where it is.
         batch_size: frames at a time, >= 1.
         most: boxes kept per frame, >= 1.

@@ -10,12 +10,29 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
 from datamodules.boxed_images import BoxedImages
+from datamodules.image_boxes import ImageBoxes
 from datamodules.images import ImageSource
 from modules.box_detector import BoxDetector
 from modules.checkpoints import to_plain
-from recipes.boxed_images import boxed_images
+from pseudolabel.types import DataError, LabelSpace
+from recipes.boxed_pairs import boxed_images
 from recipes.fitting import fit_steps
+from recipes.images import open_images_of
 from recipes.workspace import Workspace
+
+
+def check_detector(cfg: DictConfig, space: LabelSpace) -> None:
+    """Refuse images, boxes and settings that cannot train a detector, before any work begins.
+
+    Raises:
+        DataError: there are no images, their ``boxes.csv`` is missing or cannot be meant, or ``box_detector.model``
+            is no detector.
+    """
+    BoxDetector(**to_plain(cfg.box_detector.model))
+    images = open_images_of(cfg, space)
+    if images is None:
+        raise DataError("detector.name=trained needs images. Give images=folder images.root=…")
+    ImageBoxes(images)
 
 
 def train_detector(
@@ -27,8 +44,7 @@ def train_detector(
         cfg: the whole configuration; ``box_detector`` has ``epochs``, ``batch_size``, ``scales``, ``jitter`` and
             ``model``.
         workspace: lists what is broken.
-        images: those of split ``train`` teach, by ``boxes.csv`` or the tight boxes of their masks' components; images
-            of other classes are counter-examples.
+        images: those of split ``train`` teach, by ``boxes.csv``; images of other classes are counter-examples.
         folder: of the stage.
         loggers: of Lightning.
 
@@ -36,7 +52,7 @@ def train_detector(
         DataError: no image of split ``train`` has a box of the target.
     """
     options = cfg.box_detector
-    loaders = boxed_images(workspace, images, split="train", max_side=cfg.data.max_side)
+    loaders = boxed_images(workspace, images, split="train", max_side=cfg.data.max_side, from_masks=False)
     torch.manual_seed(cfg.seed)
     detector = BoxDetector(**to_plain(options.model))
 
@@ -53,4 +69,4 @@ def train_detector(
     found = fit_steps(
         cfg, folder, detector, data, batch_size=options.batch_size, epochs=options.epochs, loggers=loggers
     )
-    return {**found, "images": len(loaders)}
+    return {**found, "images": len(loaders), "boxes": sum(len(item.boxes) for item in loaders)}

@@ -1,6 +1,7 @@
 """Boxes or masks of still images as extra supervision in the last round (Liang et al. 2017, Sec. 4.2, SPEC H17).
 
-The only place where masks that a person drew may teach: the user asks for it, and the closing table says so.
+The only place where masks that a person drew may teach: the user asks for it, and the closing table says so. (Boxes of
+still images teach a detector as well, :mod:`recipes.detector_training`.)
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from torch.utils.data import ConcatDataset
 
-from datamodules.boxed_images import BoxedPair
 from datamodules.datasets import PseudoFrames, TrueFrames
 from datamodules.images import ImageSource
 from modules.segmenter import Segmenter
@@ -23,7 +23,7 @@ from pseudolabel.matching import match_proposals
 from pseudolabel.palette import read_mask, write_mask
 from pseudolabel.proposals import ProposalSettings, propose_regions
 from pseudolabel.types import DataError, FloatArray, UInt8Array
-from recipes.boxed_images import boxed_images
+from recipes.boxed_pairs import BoxedImage, boxed_images
 from recipes.fitting import fit_steps
 from recipes.true_pairs import Load, true_images
 from recipes.workspace import Workspace
@@ -70,10 +70,8 @@ def fit_with_extra(
     taught: Sequence[Load]
     if cfg.extra.supervision == "boxes":
         (folder / "masks").mkdir(exist_ok=True)
-        taught = [
-            _from_boxes(load, folder / f"masks/{number:05d}.png", proposals, fill=cfg.extra.fill)
-            for number, load in enumerate(boxed_images(workspace, images, split="train", max_side=cfg.data.max_side))
-        ]
+        boxed = boxed_images(workspace, images, split="train", max_side=cfg.data.max_side, from_masks=True)
+        taught = [_from_boxes(item, folder / "masks", proposals, fill=cfg.extra.fill) for item in boxed]
     else:
         records = [*images.select("train"), *(record for record in images.negatives if record.split == "train")]
         taught = true_images(workspace, images, records, max_side=cfg.data.max_side)
@@ -98,11 +96,12 @@ def fit_with_extra(
     return {**found, "supervision": cfg.extra.supervision, "images": len(taught)}
 
 
-def _from_boxes(load: Callable[[], BoxedPair], file: Path, proposals: ProposalSettings, *, fill: float) -> Load:
+def _from_boxes(item: BoxedImage, folder: Path, proposals: ProposalSettings, *, fill: float) -> Load:
     """Return what loads an image and the mask made of its boxes, which is made when it is first asked for and kept."""
+    file = folder / f"{item.key}.png"
 
     def pair() -> tuple[UInt8Array, UInt8Array]:
-        image, boxes = load()
+        image, boxes = item()
         if not file.exists():
             write_mask(file, mask_from_boxes(image, boxes, proposals, fill=fill))
         return image, read_mask(file)

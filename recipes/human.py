@@ -30,7 +30,7 @@ from pseudolabel.detect import Detector
 from pseudolabel.store import PAStore
 from pseudolabel.types import Annotator, DataError
 from recipes.context_store import ContextStore
-from recipes.detector_training import train_detector
+from recipes.detector_training import check_detector, train_detector
 from recipes.encoders import start_from_encoder, train_encoder2d
 from recipes.extra_supervision import fit_with_extra
 from recipes.human_detectors import TableDetector, detector_of
@@ -70,6 +70,8 @@ class Human:
         if cfg.detector.name in ("csv", "torchvision"):  # a file that cannot be used is told now
             detector = detector_of(cfg, self.source, self._encoder, self.device)
             self.table = detector if isinstance(detector, TableDetector) else None  # a network is not kept
+        elif cfg.detector.name == "trained":
+            check_detector(cfg, self.source.label_space)
         self.store = PAStore(run.path / "pa")
         self.key_frames = KeyFrameStore(run.path / "key_frames")
         self.contexts = ContextStore(run.path / "contexts")

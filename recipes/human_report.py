@@ -45,6 +45,7 @@ def describe(cfg: DictConfig, stages: dict[str, Any]) -> dict[str, Any]:
         "best_version": versions[-1]["version"],
         "models": models,
         "key_frames": {name: stages["key_frames"][name] for name in ("frames", "num_shots", "key_frames")},
+        "detector": {"name": cfg.detector.name, **_taught(stages)},
         "detections": {name: stages["contexts"][name] for name in DETECTED},
         "test": test,
         "tested_on": where,
@@ -55,12 +56,27 @@ def describe(cfg: DictConfig, stages: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _taught(stages: dict[str, Any]) -> dict[str, int]:
+    """Return how many still images and boxes the detector of this run has seen, if it has."""
+    trained = stages.get("detector")
+    return {} if trained is None else {name: trained[name] for name in ("images", "boxes")}
+
+
+def _told(detector: dict[str, Any]) -> str:
+    """Return a detector's name, and what a person had to give for it."""
+    taught = (
+        f", trained on {detector['boxes']} boxes in {detector['images']} still images" if "boxes" in detector else ""
+    )
+    return f"{detector['name']}{taught}"
+
+
 def show_tables(cfg: DictConfig, stages: dict[str, Any], results: dict[str, Any], folder: Path) -> None:
     """Print the rounds' masks and networks (Table 1), and what was found in the videos, and write them as CSV."""
     found, seen = results["key_frames"], results["detections"]
     rows = [
         ("frames, shots, key frames", f"{found['frames']}, {found['num_shots']}, {found['key_frames']}"),
         ("frames that were looked at", f"{seen['frames']}, {seen['frames_with_boxes']} with boxes"),
+        ("detector", _told(results["detector"])),
         ("boxes", str(seen["boxes"])),
         ("videos of the target without any box", str(seen["videos_without_boxes"])),
     ]

@@ -64,7 +64,7 @@ def check_human(cfg: DictConfig) -> None:
     if cfg.get("images") is None or cfg.images.name == "none":
         if cfg.extra.supervision != "none":
             raise DataError(
-                f"extra.supervision={cfg.extra.supervision} needs images with masks. Give images=folder "
+                f"extra.supervision={cfg.extra.supervision} needs images with boxes or masks. Give images=folder "
                 "images.root=…, or extra.supervision=none."
             )
         if cfg.detector.name == "trained":
@@ -82,7 +82,8 @@ def check_human(cfg: DictConfig) -> None:
     ):
         raise DataError(
             f"detector.name=hog finds people, but the target is '{cfg.target}'. Give detector.name=cam (attention of a "
-            "classifier of the tags), csv or torchvision; or detector.label=person if these are people."
+            "classifier of the tags), trained (on boxes of images), csv or torchvision; or detector.label=person if "
+            "these are people."
         )
     if cfg.detector.name == "csv" and cfg.detector.threshold is None:
         raise DataError("detector.name=csv needs detector.threshold: a score above which a box counts, such as 0.3.")

@@ -20,8 +20,7 @@ def fit_twin(
     train: EpochDataset,
     *,
     batch_size: int,
-    epochs: int | None = None,
-    steps: int | None = None,
+    steps: int,
     loggers: Sequence[Logger],
 ) -> Segmenter:
     """Train a segmenter on true masks for a fixed time and return it; ``best.ckpt`` holds its last weights.
@@ -32,12 +31,8 @@ def fit_twin(
         segmenter: the untrained network.
         train: epoch -> crops with true labels.
         batch_size: over all ranks; rounded up to a multiple of their number.
-        epochs: how long.
-        steps: in place of ``epochs``: at least so many steps, in whole epochs, on any number of ranks.
+        steps: at least so many, in whole epochs, on any number of ranks.
         loggers: of Lightning.
-
-    Raises:
-        ValueError: not exactly one of ``epochs`` and ``steps``.
     """
-    fit_steps(cfg, folder, segmenter, train, batch_size=batch_size, epochs=epochs, steps=steps, loggers=list(loggers))
+    fit_steps(cfg, folder, segmenter, train, batch_size=batch_size, steps=steps, loggers=list(loggers))
     return Segmenter.load(folder / "best.ckpt")

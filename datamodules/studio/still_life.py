@@ -16,7 +16,7 @@ from datamodules.studio.scenery import DISTRACTORS
 from datamodules.studio.staging import Scene, Stage, Thing, body_area, pose
 from pseudolabel.types import BACKGROUND, DataError, Tag, nearest_name
 
-STILLS_VERSION = 1
+STILLS_VERSION = 2
 """Changes when the same options give other images."""
 
 SPLITS = ("train", "val", "test")

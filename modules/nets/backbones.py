@@ -244,7 +244,14 @@ def _remove_head(body: nn.Module, name: str, output_stride: int) -> tuple[int, s
             f"{_PROBE_SIZE} x {_PROBE_SIZE}, expected (1, C, {side}, {side}). Use a CNN such as resnet50, "
             "or another output_stride."
         )
-    used = _parameters_behind(features)
+    return features.shape[1], remove_unused(body, [features])
+
+
+def remove_unused(body: nn.Module, outputs: Sequence[Tensor]) -> set[str]:
+    """Replace the modules of which no parameter is behind ``outputs`` by identities; return their names."""
+    used: set[int] = set()
+    for output in outputs:
+        used.update(_parameters_behind(output))
     removed: set[str] = set()
     for path, module in list(body.named_modules()):
         parameters = list(module.parameters())
@@ -252,7 +259,7 @@ def _remove_head(body: nn.Module, name: str, output_stride: int) -> tuple[int, s
         if path and parameters and not inside_removed and not any(id(item) in used for item in parameters):
             body.set_submodule(path, nn.Identity())
             removed.add(path)
-    return features.shape[1], removed
+    return removed
 
 
 def _parameters_behind(output: Tensor) -> Collection[int]:

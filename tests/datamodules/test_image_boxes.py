@@ -8,7 +8,7 @@ import pytest
 from datamodules.image_boxes import ImageBoxes, boxes_of_mask
 from datamodules.images import ImageSource
 from pseudolabel.types import VOID, DataError, LabelSpace, Tag
-from tests.datamodules.fakes import write_table
+from tests.datamodules.fakes import write_mask_png, write_table
 from tests.recipes.moving import stills_folder
 
 HEADER = ["image", "class", "x0", "y0", "x1", "y1"]
@@ -29,10 +29,11 @@ def test_every_component_of_some_size_has_a_tight_box() -> None:
     found = sorted(map(tuple, boxes_of_mask(mask).tolist()))
     assert found == [(3, 2, 9, 8), (20, 10, 30, 15)]
     assert boxes_of_mask(np.zeros((4, 4), np.uint8)).shape == (0, 4)
+    assert boxes_of_mask(np.full((4, 5), 3, np.uint8), label=3).tolist() == [[0, 0, 5, 4]]
 
 
 def test_without_a_table_the_masks_tell(source: ImageSource) -> None:
-    boxes = ImageBoxes(source)
+    boxes = ImageBoxes(source, from_masks=True)
     for record in source.records:
         mask = source.mask(record)
         assert mask is not None
@@ -58,6 +59,32 @@ def test_a_table_wins_and_names_what_it_does_not_know(source: ImageSource) -> No
     for record in source.negatives:
         none = boxes.of(record)
         assert none is not None and none.shape == (0, 4)
+
+
+def test_without_a_table_it_is_asked_for(source: ImageSource) -> None:
+    with pytest.raises(DataError, match=r"(?s)boxes\.csv is missing.*image,class,x0,y0,x1,y1"):
+        ImageBoxes(source)
+    write_mask_png(source.root / "masks/still1.png", np.zeros((48, 64), np.uint8))
+    assert ImageBoxes(source, from_masks=True).of(source.records[0]) is None, "tagged, but nothing is marked"
+
+
+def test_what_a_table_says_is_held_against_the_images(source: ImageSource) -> None:
+    green, (first, second, third) = source.negatives[0], source.records
+    rows: list[list[object]] = [HEADER, [first.name, "red", 50, 40, 90, 47], [second.name, "red", 0.1, 0.2, 0.5, 0.9]]
+    rows += [[green.name, "red", 1, 2, 9, 12], ["still9", "red", 1, 2, 9, 12], [third.name, "red", 50, 40, 65, 48]]
+    write_table(source.root / "boxes.csv", rows)
+    boxes = ImageBoxes(source)
+    assert boxes.unknown == ["still9"]
+    with pytest.raises(DataError, match=r"still1' that reaches to \[90.0, 47.0\], but the image is 64 x 48"):
+        boxes.of(first)
+    with pytest.raises(DataError, match=r"still3'.* not as shares of the image"):
+        boxes.of(second)
+    with pytest.raises(DataError, match="image 'still0', which is not tagged with it"):
+        boxes.of(green)
+    assert boxes.of(third) is not None, "a pixel beyond the border is rounding"
+    write_table(source.root / "boxes.csv", [HEADER, ["stil1", "red", 1, 2, 9, 12]])
+    with pytest.raises(DataError, match="names no image of its folder, the first 'stil1'; did you mean 'still1'"):
+        ImageBoxes(source)
 
 
 @pytest.mark.parametrize(

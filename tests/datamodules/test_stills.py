@@ -52,11 +52,23 @@ def test_layout_and_table_agree_with_the_masks(folder: Path) -> None:
         assert 0.005 < (mask == VOID).mean() < 0.4
 
 
+def test_the_boxes_are_those_of_the_masks(folder: Path) -> None:
+    names = (folder / "classes.txt").read_text().split("\n")[:-1]
+    with (folder / "boxes.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows
+    for row in rows:
+        mask = np.array(Image.open(folder / "masks" / f"{row['image']}.png"))
+        x0, y0, x1, y1 = (int(row[key]) for key in ("x0", "y0", "x1", "y1"))
+        inside = mask[y0:y1, x0:x1] == names.index(row["class"])
+        assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
+
+
 def test_same_options_same_bytes_whatever_the_workers(folder: Path, tmp_path: Path) -> None:
     again = generate_stills(tmp_path, **TINY, several=0.5, workers=2)
     assert again.name == folder.name
     assert contents(again) == contents(folder)
-    assert len(contents(folder)) == 2 * 10 + 3
+    assert len(contents(folder)) == 2 * 10 + 4
     other = generate_stills(tmp_path, **TINY, several=0.5, seed=1, workers=1)
     assert other.name != folder.name
     assert contents(other)["images/train_00000.jpg"] != contents(folder)["images/train_00000.jpg"]

@@ -90,7 +90,7 @@ def test_its_checkpoint_is_a_detector_of_videos(trained: BoxDetector, tmp_path: 
     assert sum(map(len, strict)) == 0
 
 
-def test_frames_may_be_looked_at_larger(trained: BoxDetector) -> None:
+def test_frames_may_be_looked_at_smaller(trained: BoxDetector) -> None:
     frames = scene(np.random.default_rng(3))[0][None]
     twice = frames.repeat(2, axis=1).repeat(2, axis=2)
     trained.hparams["image_size"] = 64
@@ -101,6 +101,22 @@ def test_frames_may_be_looked_at_larger(trained: BoxDetector) -> None:
     np.testing.assert_allclose(large.boxes[0], 2 * small.boxes[0], atol=2.0)
 
 
+@pytest.mark.parametrize("backbone", ["resnet18", "mobilenetv2_100"])
+def test_every_parameter_learns(backbone: str) -> None:
+    narrow = TINY["backbone_args"] if backbone == "resnet18" else None
+    detector = BoxDetector(**{**TINY, "backbone": backbone, "backbone_args": narrow}).train()
+    detector.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    detector.training_step(batch(np.random.default_rng(0), size=4), 0).backward()  # type: ignore[no-untyped-call]
+    assert [name for name, weights in detector.named_parameters() if weights.grad is None] == []
+
+
+def test_building_and_detecting_leave_it_as_it_was() -> None:
+    detector = BoxDetector(**TINY).train()
+    counts = [int(value) for name, value in detector.state_dict().items() if name.endswith("num_batches_tracked")]
+    detector.detect(scene(np.random.default_rng(0))[0][None])
+    assert counts and not any(counts) and detector.training and detector.network.backbone.training
+
+
 def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="Unknown backbone 'resnet1'"):
         BoxDetector(**{**TINY, "backbone": "resnet1"})
@@ -109,3 +125,6 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         BoxDetector(**TINY)
     with pytest.raises(DataError, match=r"channels=40: .* expected 32, 64"):
         BoxDetector(**{**TINY, "channels": 40})
+    for changed in ({"crop": 0}, {"clip": 0.0}):
+        with pytest.raises(DataError, match="needs crop >= 1 and clip > 0"):
+            BoxDetector(**{**TINY, **changed})

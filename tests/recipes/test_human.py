@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from modules.predictors import load_predictor
 from predict import predict
@@ -142,6 +143,13 @@ def test_a_table_of_the_wrong_frames_is_told_and_the_run_goes_on_with_a_mended_o
 def test_a_detector_learns_from_boxes_of_images(data: Path, finished: Path, tmp_path: Path) -> None:
     run = _continued(finished, tmp_path, ("key_frames",), ("key_frames",))
     stills = stills_folder(tmp_path / "stills", train=12, val=4)
+    rows: list[list[object]] = [["image", "class", "x0", "y0", "x1", "y1"]]
+    for file in sorted((stills / "masks").iterdir()):
+        ys, xs = np.nonzero(np.asarray(Image.open(file)) == 2)
+        if len(ys):
+            rows.append([file.stem, "red", xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    table = write_table(stills / "boxes.csv", rows)
+    shutil.rmtree(stills / "masks")  # nothing looks at them
     learning = ["box_detector.epochs=25", "box_detector.batch_size=4", "box_detector.model.backbone=resnet18"]
     sizes = ["box_detector.model.channels=32", "box_detector.model.crop=64", "box_detector.model.lr=5.0e-3"]
     narrow = ["box_detector.model.backbone_args={channels:[8,8,16,16]}"]
@@ -149,7 +157,7 @@ def test_a_detector_learns_from_boxes_of_images(data: Path, finished: Path, tmp_
     given = ["detector.name=trained", "detector.path=null", "detector.threshold=0.2", "detector.most=1"]
     more = [*given, *learning, *sizes, *narrow, *quick, "images=folder", f"images.root={stills}"]
     results = train(human_config(data, tmp_path, more))
-    assert json.loads((run / "state.json").read_text())["detector"]["images"] == 12, "green ones are counter-examples"
+    assert results["detector"] == {"name": "trained", "images": 12, "boxes": 6}, "green ones are counter-examples"
     assert (run / "detector/best.ckpt").is_file() and results["detections"]["frames_with_boxes"] > 0
     true = {(row["video"], row["frame"]): row for row in csv.DictReader((data / "boxes.csv").open())}
     overlaps = []
@@ -158,10 +166,10 @@ def test_a_detector_learns_from_boxes_of_images(data: Path, finished: Path, tmp_
             corners = [np.array([[float(one[key]) for key in ("x0", "y0", "x1", "y1")]]) for one in (row, known)]
             overlaps.append(float(box_iou(*corners)[0, 0]))
     assert np.mean(overlaps) > 0.4
-    (stills / "masks").rename(stills / "no-masks")
-    _continued(finished, tmp_path / "again", ("key_frames",), ("key_frames",))
-    with pytest.raises(DataError, match=r"No image of split 'train' in .* has a box of the class"):
+    table.unlink()
+    with pytest.raises(DataError, match=r"(?s)boxes\.csv is missing.*image,class,x0,y0,x1,y1"):
         train(human_config(data, tmp_path / "again", more))
+    assert not (tmp_path / "again/runs/tiny/key_frames").exists(), "told before any work"
 
 
 def test_an_empty_folder_of_proposals_is_refused_at_once(data: Path, tmp_path: Path) -> None:
@@ -188,7 +196,7 @@ def test_a_broken_video_is_listed_and_the_others_go_on(data: Path, tmp_path: Pat
         ("detector.path=missing.csv", r"needs a table of boxes \(video,frame,.*got detector.path=missing.csv"),
         ("selection.negatives=1.0", r"selection.negatives=1.0: expected a share in \[0, 1\)"),
         ("supervoxels.level=21", "supervoxels.level=21: expected one of the levels 0..20"),
-        ("extra.supervision=masks", "extra.supervision=masks needs images with masks"),
+        ("extra.supervision=masks", "extra.supervision=masks needs images with boxes or masks"),
         ("detector.name=trained", "detector.name=trained needs images of which the boxes are known"),
         ("extra.fill=-1", "extra.fill=-1: expected at least 0"),
         ("box_detector.epochs=0", "box_detector.epochs=0: expected at least 1"),
