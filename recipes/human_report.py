@@ -64,10 +64,9 @@ def _taught(stages: dict[str, Any]) -> dict[str, int]:
 
 def _told(detector: dict[str, Any]) -> str:
     """Return a detector's name, and what a person had to give for it."""
-    taught = (
-        f", trained on {detector['boxes']} boxes in {detector['images']} still images" if "boxes" in detector else ""
-    )
-    return f"{detector['name']}{taught}"
+    if "boxes" not in detector:
+        return str(detector["name"])
+    return f"{detector['name']} on {detector['boxes']} boxes in {detector['images']} still images"
 
 
 def show_tables(cfg: DictConfig, stages: dict[str, Any], results: dict[str, Any], folder: Path) -> None:
