@@ -104,7 +104,7 @@ def read_cells(path: Path, columns: Sequence[str], example: str) -> list[tuple[i
             )
     rows = [(number, row) for number, row in enumerate(lines[1:], 2) if any(cell.strip() for cell in row)]
     if not rows:
-        raise DataError(f"{path} is empty: it tags no image. {shape}\nAdd a row for each image.")
+        raise DataError(f"{path} is empty: it names no image. {shape}\nAdd rows.")
     absent = dict.fromkeys(columns, "")
     return [
         (number, {**absent, **dict(zip(header, (cell.strip() for cell in row), strict=False))}) for number, row in rows

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import nn
@@ -19,7 +18,7 @@ from modules.checkpoints import load_hyper_checkpoint
 from modules.modes import evaluating
 from modules.nets.backbones import Backbone, create_backbone, remove_unused
 from modules.optim import build_optimizer, one_cycle
-from pseudolabel.detect_boxes import MOST_BOXES, PROBABILITY_THRESHOLD, Boxes, check_frames, clean_video_boxes
+from pseudolabel.detect_boxes import MOST_BOXES, Boxes
 from pseudolabel.types import DataError, UInt8Array
 
 _OBJECT = 1  # its label; 0 is never taught, so that numbers are those of torchvision's other detectors
@@ -169,39 +168,3 @@ class BoxDetector(pl.LightningModule):
     def load(cls, path: str | Path) -> BoxDetector:
         """Load a checkpoint, in eval mode; pretrained weights are not read again."""
         return load_hyper_checkpoint(cls, path, weights=None)
-
-
-class TrainedDetector:
-    """A :class:`BoxDetector` as a detector of videos.
-
-    Args:
-        detector: the network, or its checkpoint.
-        threshold: boxes of a higher probability are kept; those up to 0.05 are never seen.
-        device: where it runs; None = where it is.
-        batch_size: frames at a time, >= 1.
-        most: boxes kept per frame, >= 1.
-
-    Raises:
-        DataError: the checkpoint cannot be read.
-    """
-
-    def __init__(
-        self,
-        detector: BoxDetector | str | Path,
-        *,
-        threshold: float = PROBABILITY_THRESHOLD,
-        device: str | None = None,
-        batch_size: int = 8,
-        most: int = MOST_BOXES,
-    ) -> None:
-        loaded = detector if isinstance(detector, BoxDetector) else BoxDetector.load(detector)
-        self.detector = loaded if device is None else loaded.to(device)
-        self.threshold, self.batch_size, self.most = threshold, batch_size, most
-
-    def __call__(self, frames: UInt8Array, *, video: str, indices: npt.NDArray[np.int64]) -> list[Boxes]:
-        """See :class:`pseudolabel.detect.Detector`."""
-        size = check_frames(frames, indices, video)
-        found: list[Boxes] = []
-        for start in range(0, len(frames), self.batch_size):
-            found += self.detector.detect(frames[start : start + self.batch_size])
-        return clean_video_boxes(found, size, video=video, threshold=self.threshold, most=self.most)

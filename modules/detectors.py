@@ -1,4 +1,4 @@
-"""Detectors that need a network: any of torchvision's from a local file, and boxes from a classifier's attention."""
+"""Detectors that need a network: torchvision's from a local file, one of our own, or a classifier's attention."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 import torchvision
 
-from modules.box_detector import TrainedDetector
+from modules.box_detector import BoxDetector
 from modules.encoder2d import Encoder2D
 from modules.nets.backbones import load_weights
 from pseudolabel.detect import (
@@ -193,6 +193,44 @@ class CamDetector:
             most=self.most,
             video=video,
         )
+
+
+class TrainedDetector:
+    """A :class:`BoxDetector` as a detector of videos.
+
+    Args:
+        detector: the network, or its checkpoint.
+        threshold: boxes of a higher probability are kept; those up to 0.05 are never seen.
+        device: where it runs; None = where it is.
+        batch_size: frames at a time, >= 1.
+        most: boxes kept per frame, >= 1.
+
+    Raises:
+        DataError: the checkpoint cannot be read, or ``batch_size`` is below 1.
+    """
+
+    def __init__(
+        self,
+        detector: BoxDetector | str | Path,
+        *,
+        threshold: float = PROBABILITY_THRESHOLD,
+        device: str | None = None,
+        batch_size: int = 8,
+        most: int = MOST_BOXES,
+    ) -> None:
+        if batch_size < 1:
+            raise DataError(f"Trained detector: batch_size must be >= 1, got {batch_size}.")
+        loaded = detector if isinstance(detector, BoxDetector) else BoxDetector.load(detector)
+        self.detector = loaded if device is None else loaded.to(device)
+        self.threshold, self.batch_size, self.most = threshold, batch_size, most
+
+    def __call__(self, frames: UInt8Array, *, video: str, indices: npt.NDArray[np.int64]) -> list[Boxes]:
+        """See :class:`pseudolabel.detect.Detector`."""
+        size = check_frames(frames, indices, video)
+        found: list[Boxes] = []
+        for start in range(0, len(frames), self.batch_size):
+            found += self.detector.detect(frames[start : start + self.batch_size])
+        return clean_video_boxes(found, size, video=video, threshold=self.threshold, most=self.most)
 
 
 DETECTORS: dict[str, Callable[..., Detector]] = {

@@ -48,9 +48,7 @@ class BoxedImage:
 def boxed_images(
     workspace: Workspace, source: ImageSource, *, split: str, max_side: int | None, from_masks: bool
 ) -> list[BoxedImage]:
-    """Return the images of a split with their boxes; those that lack the class have none.
-
-    Images of the class whose boxes are not known or cannot be used are listed in ``skipped.csv``.
+    """Return what :func:`find_boxes` does, and list what teaches nothing in ``skipped.csv``.
 
     Args:
         workspace: lists what is left out.
@@ -62,34 +60,46 @@ def boxed_images(
     Raises:
         DataError: the table of boxes cannot be read, or no image of the class has a box.
     """
+    found, left_out = find_boxes(source, split=split, max_side=max_side, from_masks=from_masks)
+    if rank() == 0:
+        for name, reason in left_out.items():
+            skip_image(workspace, name, reason)
+    return found
+
+
+def find_boxes(
+    source: ImageSource, *, split: str, max_side: int | None, from_masks: bool
+) -> tuple[list[BoxedImage], dict[str, str]]:
+    """Return the images of a split with their boxes, and (name, reason) of what teaches nothing.
+
+    Images that lack the class have no box; those of the class whose boxes are not known or cannot be used are left out.
+    Arguments and errors are those of :func:`boxed_images`.
+    """
     known = ImageBoxes(source, from_masks=from_masks)
     found: list[BoxedImage] = []
-    failed: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     untold: list[str] = []
     for record in [*source.select(split), *(record for record in source.negatives if record.split == split)]:
         try:
             boxes = known.of(record)
         except (DataError, OSError) as error:
-            failed[record.name] = str(error)
+            left_out[record.name] = str(error)
             continue
         if boxes is None:
             untold.append(record.name)
         else:
             found.append(BoxedImage(source, record, boxes, max_side))
-    if rank() == 0:
-        for name, reason in failed.items():
-            skip_image(workspace, name, reason)
-        if untold:
-            reason = f"{len(untold)} images show the class, but no box of it is known, the first '{untold[0]}'"
-            skip_image(workspace, TABLE, f"{reason}; they teach no boxes")
-        if known.unknown:
-            hint = nearest_name(known.unknown[0], [record.name for record in source.records]) or ""
-            reason = f"names {len(known.unknown)} images that the folder lacks, the first '{known.unknown[0]}'{hint}"
-            skip_image(workspace, f"unknown in {TABLE}", reason)
     if not any(len(item.boxes) for item in found):
-        first = f" {len(failed)} cannot be used, the first: {next(iter(failed.values()))}" if failed else ""
+        first = f" {len(left_out)} cannot be used, the first: {next(iter(left_out.values()))}" if left_out else ""
         raise DataError(
             f"No image of split '{split}' in {source.root} has a box of the class. Add rows to {TABLE} "
             f"(image,class,x0,y0,x1,y1).{first}"
         )
-    return found
+    if untold:
+        reason = f"{len(untold)} images show the class, but no box of it is known, the first '{untold[0]}'"
+        left_out[TABLE] = f"{reason}; they teach no boxes"
+    if known.unknown:
+        hint = nearest_name(known.unknown[0], [record.name for record in source.records]) or ""
+        reason = f"names {len(known.unknown)} images that the folder lacks or leaves out"
+        left_out[f"unknown in {TABLE}"] = f"{reason}, the first '{known.unknown[0]}'{hint}"
+    return found, left_out

@@ -10,12 +10,11 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
 from datamodules.boxed_images import BoxedImages
-from datamodules.image_boxes import ImageBoxes
 from datamodules.images import ImageSource
 from modules.box_detector import BoxDetector
 from modules.checkpoints import to_plain
 from pseudolabel.types import DataError, LabelSpace
-from recipes.boxed_pairs import boxed_images
+from recipes.boxed_pairs import boxed_images, find_boxes
 from recipes.fitting import fit_steps
 from recipes.images import open_images_of
 from recipes.workspace import Workspace
@@ -25,14 +24,14 @@ def check_detector(cfg: DictConfig, space: LabelSpace) -> None:
     """Refuse images, boxes and settings that cannot train a detector, before any work begins.
 
     Raises:
-        DataError: there are no images, their ``boxes.csv`` is missing or cannot be meant, or ``box_detector.model``
-            is no detector.
+        DataError: there are no images, their ``boxes.csv`` is missing or cannot be meant, no image that trains has a
+            box, or ``box_detector.model`` is no detector.
     """
     BoxDetector(**to_plain(cfg.box_detector.model))
     images = open_images_of(cfg, space)
     if images is None:
         raise DataError("detector.name=trained needs images. Give images=folder images.root=…")
-    ImageBoxes(images)
+    find_boxes(images, split="train", max_side=cfg.data.max_side, from_masks=False)
 
 
 def train_detector(

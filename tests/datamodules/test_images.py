@@ -164,7 +164,7 @@ def test_bad_masks_name_the_cure(root: Path, mask: np.ndarray, message: str) -> 
         ([("image", "classes"), ("", "cat")], "no image"),
         ([("image", "classes"), ("one", "cta")], r"class 'cta', which is not in .*; did you mean 'cat'"),
         ([("image", "classes", "split"), ("one", "cat", "trian")], "unknown split 'trian'; did you mean 'train'"),
-        ([("image", "classes")], "is empty: it tags no image"),
+        ([("image", "classes")], "is empty: it names no image"),
     ],
 )
 def test_bad_labels_name_the_line_and_the_cure(root: Path, rows: list[Sequence[str]], message: str) -> None:

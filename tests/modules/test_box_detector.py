@@ -8,9 +8,9 @@ import pytest
 import torch
 from timm.models.resnet import ResNet
 
-from modules.box_detector import BoxDetector, TrainedDetector
+from modules.box_detector import BoxDetector
 from modules.checkpoints import save_weights
-from modules.detectors import make_detector
+from modules.detectors import TrainedDetector, make_detector
 from pseudolabel.boxes import box_iou
 from pseudolabel.types import DataError, FloatArray, UInt8Array
 
@@ -86,6 +86,8 @@ def test_its_checkpoint_is_a_detector_of_videos(trained: BoxDetector, tmp_path: 
         if len(one):
             np.testing.assert_allclose(one.boxes[0], whole.boxes[0], atol=1e-3)
             assert one.scores[0] > 0.2
+    with pytest.raises(DataError, match="batch_size must be >= 1"):
+        TrainedDetector(trained, batch_size=0)
     strict = TrainedDetector(trained, threshold=1.0)(frames, video="rex", indices=np.arange(5))
     assert sum(map(len, strict)) == 0
 

@@ -166,6 +166,9 @@ def test_a_detector_learns_from_boxes_of_images(data: Path, finished: Path, tmp_
             corners = [np.array([[float(one[key]) for key in ("x0", "y0", "x1", "y1")]]) for one in (row, known)]
             overlaps.append(float(box_iou(*corners)[0, 0]))
     assert np.mean(overlaps) > 0.4
+    write_table(table, [rows[0], ["still13", "red", 1, 2, 9, 12]])
+    with pytest.raises(DataError, match=r"No image of split 'train' in .*stills has a box of the class"):
+        train(human_config(data, tmp_path / "again", more))
     table.unlink()
     with pytest.raises(DataError, match=r"(?s)boxes\.csv is missing.*image,class,x0,y0,x1,y1"):
         train(human_config(data, tmp_path / "again", more))
