@@ -150,6 +150,7 @@ def _levels(
             graph,
             c_reg=settings.c_reg * settings.c_reg_growth**level,
             min_size=settings.min_size * settings.min_size_growth ** (level + 1),
+            contrast=settings.contrast,
         )
         above.append(upper[above[-1]])
         graph = contract(graph, upper, count)
