@@ -140,19 +140,22 @@ def _levels(
         labels int32 (T, H, W) of level 0, and for each level from 0 on the supervoxel around each label, int32 (N,).
     """
     colours = _smoothed(frames, settings.sigma)
-    flat, count = merge_voxels(colours, motion, c=settings.c, min_size=settings.min_size, max_link=settings.max_link)
+    flat, count = merge_voxels(colours, motion, c=settings.c, min_size=settings.part_size, max_link=settings.max_link)
     labels = flat.reshape(motion.shape[:3])
     lab = np.stack([np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2LAB), np.uint8) for frame in frames])
     graph = region_graph(labels, count, colours, lab, motion, settings=settings)
-    above = [np.arange(count, dtype=np.int32)]
-    for level in range(levels):
+    around = np.arange(count, dtype=np.int32)
+    above = [around]
+    for step in range(-settings.hidden_levels, levels):  # below 0: not kept
         upper, count = merge_regions(
             graph,
-            c_reg=settings.c_reg * settings.c_reg_growth**level,
-            min_size=settings.min_size * settings.min_size_growth ** (level + 1),
+            c_reg=settings.c_reg * settings.c_reg_growth**step,
+            min_size=settings.min_size * settings.min_size_growth ** (step + 1),
             contrast=settings.contrast,
         )
-        above.append(upper[above[-1]])
+        around = upper[around]
+        if step >= 0:
+            above.append(around)
         graph = contract(graph, upper, count)
     return labels, above
 

@@ -21,7 +21,7 @@ from pseudolabel.supervoxels import (
 )
 from pseudolabel.types import DataError
 
-SMALL = SupervoxelSettings(min_size=20, window=4, overlap=1, levels=6)
+SMALL = SupervoxelSettings(min_size=20, part_size=20, window=4, overlap=1, levels=6)
 Edge = tuple[float, int, int]
 
 
@@ -180,6 +180,16 @@ def test_regions_above_hold_those_below() -> None:
     assert above.histograms.tolist() == [[1, 0, 1, 0, 0, 0], [0, 1, 0, 1, 0, 0]]
     assert (above.first.tolist(), above.second.tolist()) == ([0], [1])
     assert (above.contacts.tolist(), above.steps.tolist()) == ([5], [50])
+
+
+def test_hidden_levels_are_levels_without_a_number() -> None:
+    shown = replace(SMALL, hidden_levels=0, c_reg=50.0, c_reg_growth=2.0, min_size_growth=1.0)
+    hidden = replace(shown, hidden_levels=2, c_reg=200.0)
+    frames = scene(6)
+    for level in (1, 3):
+        numbered = segment_supervoxels(frames, level=level + 2, settings=shown)
+        np.testing.assert_array_equal(segment_supervoxels(frames, level=level, settings=hidden), numbered)
+    assert numbered.max() > 0
 
 
 def test_levels_are_a_tree_and_the_object_keeps_its_id() -> None:
