@@ -16,7 +16,7 @@ from modules.nets.backbones import load_weights
 from modules.nets.gradcam import GradCAM
 from modules.nets.i3d import InceptionI3d
 from modules.tagger import Tagger
-from pseudolabel.attention import maps_at, resize_maps
+from pseudolabel.attention import maps_at, resize_maps, shift_maps
 from pseudolabel.sampling import clip_indices
 from pseudolabel.types import FloatArray, UInt8Array
 
@@ -99,7 +99,8 @@ class Encoder3D(Tagger):
         """Action-guided attention at some frames of a video.
 
         The video is covered by windows of ``clip_frames`` frames; within a window, map k of t' belongs to the centre of
-        the k-th of t' equal parts (uniform sampling, Sec. 4). A frame of several windows takes their mean.
+        the k-th of t' equal parts (uniform sampling, Sec. 4). A frame of several windows takes their mean. A cell of a
+        map lies where the network looks from it, which SAME padding moves (:attr:`InceptionI3d.lag`).
 
         Args:
             frames: uint8 (N, H, W, 3), *all* frames of the video.
@@ -149,7 +150,8 @@ class Encoder3D(Tagger):
         classes = torch.as_tensor(list(targets), device=self.device)[None]
         with GradCAM(self, self.network.get_submodule(self.network.last)) as cam:
             maps, _ = cam(frames.permute(3, 0, 1, 2)[None], classes)  # (T, H, W, 3) -> (1, 3, T, H, W)
-        return maps[0].float().cpu().numpy()
+        lag = self.network.lag / self.network.output_stride
+        return shift_maps(maps[0].float().cpu().numpy(), lag)
 
     @classmethod
     def load(cls, path: str | Path) -> Encoder3D:

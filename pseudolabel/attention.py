@@ -150,6 +150,27 @@ def resize_maps(maps: npt.NDArray[Any], size: tuple[int, int]) -> FloatArray:
     return resized.reshape(*values.shape[:-2], *size)
 
 
+def shift_maps(maps: npt.NDArray[Any], cells: float) -> FloatArray:
+    """Move maps down and to the right, bilinearly; what leaves is lost, the first row and column are repeated.
+
+    Args:
+        maps: float (..., h, w).
+        cells: by how much, >= 0 or below 0, in cells of the map.
+
+    Returns:
+        float32 (..., h, w).
+    """
+    moved = np.asarray(maps, np.float32)
+    for axis in (-2, -1):
+        length = moved.shape[axis]
+        places = np.clip(np.arange(length) - cells, 0, length - 1)
+        before = np.floor(places).astype(int)
+        share = (places - before).astype(np.float32).reshape(-1, *([1] if axis == -2 else []))
+        after = np.minimum(before + 1, length - 1)
+        moved = (1 - share) * moved.take(before, axis) + share * moved.take(after, axis)
+    return moved
+
+
 def label_by_attention(attention: npt.NDArray[Any], masks: BoolArray, class_ids: npt.ArrayLike) -> UInt8Array:
     """Give each pixel the tag of the largest attention among the tags whose mask covers it (several tags in a video).
 

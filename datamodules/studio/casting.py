@@ -144,6 +144,7 @@ class Options:
     def fingerprint(self) -> dict[str, Any]:
         """The options as they come back from JSON."""
         given = {"format": FORMAT_VERSION, **asdict(self)}
+        given["difficulty"] = self.difficulty.fingerprint
         for option in fields(self):
             if given[option.name] == option.default:
                 del given[option.name]

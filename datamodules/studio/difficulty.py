@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pseudolabel.types import DataError, nearest_name
@@ -24,6 +24,8 @@ class Difficulty:
         noise: strength of sensor noise, 1 = sigma 1.5 to 7 grey levels.
         min_area: smallest area of an actor as a share of the frame.
         max_area: largest area of an actor as a share of the frame.
+        coats: share of the actors that wear a coat of hair or feathers, which nothing else is made of; the others wear
+            textures that their surroundings have as well.
     """
 
     several: float = 0.25
@@ -37,6 +39,15 @@ class Difficulty:
     noise: float = 1.0
     min_area: float = 0.1
     max_area: float = 0.28
+    coats: float = 0.0
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """The options as they enter the fingerprint of a data set: `coats` came later, 0 is as before."""
+        given = asdict(self)
+        if not self.coats:
+            del given["coats"]
+        return given
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Difficulty:
@@ -54,6 +65,10 @@ class Difficulty:
             if not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise DataError(f"Synthetic videos: option '{name}' must be a number of at least 0, got {value!r}.")
         made = cls(**options)
+        if made.coats > 1:
+            raise DataError(
+                f"Synthetic videos: coats is a share of the actors, expected at most 1, got {made.coats!r}."
+            )
         if not 0 < made.min_area <= made.max_area <= 0.5:
             raise DataError(
                 f"Synthetic videos: expected 0 < min_area <= max_area <= 0.5, got {made.min_area} and {made.max_area}."

@@ -50,6 +50,10 @@ def pad_same(x: Tensor, kernel: Triple, stride: Triple, dilation: Triple) -> Ten
     return F.pad(x, padding) if any(padding) else x
 
 
+_EXTENTS = {"Conv3d_1a_7x7": 7, "Conv3d_2c_3x3": 3} | {name: kernel[-1] for name, (kernel, _, _) in _POOLS.items()}
+"""Side of the kernel of every layer that sees more than a cell, but for the odd ones inside of the Inception blocks."""
+
+
 class Unit3d(nn.Module):
     """Convolution, batch norm and ReLU with SAME padding; ``plain`` is a biased convolution alone."""
 
@@ -134,6 +138,9 @@ class InceptionI3d(nn.Module):
 
     Attributes:
         num_features: channels of the last block, 1024 at width 1.
+        lag: input pixels by which what a cell of the last map sees lies right of and below the middle of the
+            output_stride x output_stride pixels that it stands for. SAME padding puts odd zeros at the end, so every
+            layer that needs one looks half a step ahead.
         last: as given, the name of the layer to give to Grad-CAM.
 
     Raises:
@@ -162,10 +169,13 @@ class InceptionI3d(nn.Module):
             )
         self.num_classes, self.width = num_classes, width
         self.output_stride, self.temporal_stride, self.last = output_stride, temporal_stride, last
-        channels = 3
+        channels, self.lag, reached = 3, 0.0, 1
         for name, stride, dilation in _strides(output_stride, temporal_stride, dilate=dilate):
             layer, channels = self._layer(name, channels, stride, dilation)
             self.add_module(name, layer)
+            padding = (_EXTENTS.get(name, 1) - 1) * dilation[-1] + 1 - stride[-1]
+            self.lag += 0.5 * reached * (padding % 2)
+            reached *= stride[-1]
             if name == last:
                 break
         self.num_features = channels

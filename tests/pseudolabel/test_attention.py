@@ -12,6 +12,7 @@ from pseudolabel.attention import (
     otsu_mask,
     otsu_threshold,
     resize_maps,
+    shift_maps,
     uniform_frames,
 )
 
@@ -140,3 +141,19 @@ def test_label_by_attention() -> None:
 
 def test_label_by_attention_without_tags_is_background() -> None:
     assert (label_by_attention(np.zeros((0, 2, 3)), np.zeros((0, 2, 3), bool), []) == np.zeros((2, 3))).all()
+
+
+def test_maps_are_moved_by_parts_of_a_cell() -> None:
+    maps = np.zeros((2, 3, 4), np.float32)
+    maps[0, 1, 1] = 1.0
+    moved = shift_maps(maps, 0.25)
+    assert moved.shape == maps.shape and moved.dtype == np.float32 and not moved[1].any()
+    np.testing.assert_allclose(moved[0, 1:, 1:3], [[0.5625, 0.1875], [0.1875, 0.0625]])
+    assert moved[0].sum() == pytest.approx(1.0)
+
+
+def test_moved_maps_repeat_their_border() -> None:
+    maps = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_allclose(shift_maps(maps, 0.0), maps)
+    np.testing.assert_allclose(shift_maps(maps, 1.0), [[0, 0, 1], [0, 0, 1]])
+    np.testing.assert_allclose(shift_maps(maps, -5.0), np.full((2, 3), 5.0))

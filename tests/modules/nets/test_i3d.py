@@ -224,3 +224,31 @@ def test_it_tells_directions_of_time_apart() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "lag"),
+    [
+        ({"last": "Mixed_3c", "output_stride": 8}, 3.5),  # half a pixel, half of 2 and half of 4
+        ({"last": "Mixed_4b", "output_stride": 16}, 7.5),
+        ({"last": "Mixed_5c", "output_stride": 32}, 7.5),  # the 2 x 2 pool with stride 2 needs no padding
+        ({"last": "Mixed_5c", "output_stride": 8, "dilate": False}, 7.5),  # without its stride it needs one zero
+        ({"last": "Mixed_5c", "output_stride": 8, "dilate": True}, 3.5),  # dilated it needs two, one at each side
+    ],
+)
+def test_the_lag_of_its_cells(options: dict, lag: float) -> None:
+    assert InceptionI3d(3, width=0.05, **options).lag == lag
+
+
+def test_a_cell_looks_where_its_lag_says() -> None:
+    torch.manual_seed(0)
+    network = InceptionI3d(3, width=0.125, output_stride=8, last="Mixed_3b").eval()
+    seen = torch.zeros(96)
+    for _ in range(3):
+        clip = torch.rand(1, 3, 8, 96, 96, requires_grad=True)
+        features = network.forward_features(clip)
+        features[..., 6, 6].sum().backward()
+        assert clip.grad is not None
+        seen += clip.grad.abs().sum(dim=(0, 1, 2, 3))
+    centre = float((seen * torch.arange(96)).sum() / seen.sum())
+    assert abs(centre - (6 * 8 + 3.5 + network.lag)) < 1.0
