@@ -21,6 +21,9 @@ from pseudolabel.types import Tag
 _LEADING = (0.4, 0.6)
 """Sizes of the distractor that leads in a scene without actors: about those of an actor, world units."""
 
+_ANY_HEIGHT = (-0.35, 0.4)
+"""Between these levels (-1 = upper, 1 = lower edge) an actor acts whose height does not tell its action."""
+
 
 @dataclass
 class Thing:
@@ -151,7 +154,10 @@ class Stage:
         scale = float(np.sqrt(share / max(body_area(body, motion), 0.05)))
         facing = int(rng.choice([-1, 1]))
         x = facing * scale * (motion.x - motion.x.mean()) + place * self.half[0]
-        y = scale * motion.y + motion.level * self.half[1] * max(0.2, 1 - scale)
+        level = motion.level
+        if self.difficulty.heights and rng.random() < self.difficulty.heights:
+            level = float(rng.uniform(*_ANY_HEIGHT))
+        y = scale * motion.y + level * self.half[1] * max(0.2, 1 - scale)
         if tag.action == "jumping":
             y -= 0.4 * scale * motion.y.min()
         world, bends = pose(body, motion, x=x, y=y, scale=scale, facing=facing)

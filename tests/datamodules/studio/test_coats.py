@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 from datamodules.studio.actors import BODIES
-from datamodules.studio.casting import Options
 from datamodules.studio.coats import Coat, wear_of
-from datamodules.studio.difficulty import Difficulty
 from datamodules.studio.scenery import texture
-from pseudolabel.types import DataError
 
 
 @pytest.mark.parametrize("pattern", range(4))
@@ -50,14 +47,3 @@ def test_every_actor_may_wear_one_and_keeps_its_head(actor: str) -> None:
     )
     assert [part.name for part in plain.parts] == [part.name for part in coated.parts]
     assert (plain.parts[0].sprite.pixels != coated.parts[0].sprite.pixels).any()
-
-
-def test_data_sets_from_before_keep_their_names() -> None:
-    def fingerprint(**knobs: float) -> dict[str, object]:
-        return Options.build(4, 2, 8, (32, 48), 2, None, 0, knobs).fingerprint
-
-    assert fingerprint() == fingerprint(coats=0.0)
-    assert "coats" not in fingerprint()["difficulty"]  # type: ignore[operator]
-    assert fingerprint(coats=0.5) != fingerprint()
-    with pytest.raises(DataError, match="coats is a share"):
-        Difficulty.from_options({"coats": 1.5})
