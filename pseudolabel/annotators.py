@@ -74,6 +74,10 @@ class PredictionAnnotator:
     ``decision="argmax"`` is the literal reading: scores of classes that are no tag of the video are dropped and the
     highest of the rest wins.
 
+    ``decision="object_first"`` asks first whether a pixel is foreground at all: where the scores of all foreground
+    classes together exceed 0.5, the best of the video's tags wins. A network that is torn between two actions of an
+    actor gives none of them half of its score, and ``"argmax"`` would call the actor background.
+
     ``decision="otsu"`` keeps what the network is sure of. The scores of all foreground classes count together (a
     network that is torn between actions still finds the actor); over a video they fall into three groups by Otsu's own
     criterion: background, unsure and sure. A network that learned from blobs is unsure in their halos, so only sure
@@ -82,7 +86,7 @@ class PredictionAnnotator:
     Args:
         space: the label space.
         refiner: fits raw labels to the frames.
-        decision: ``"otsu"`` or ``"argmax"``.
+        decision: ``"otsu"``, ``"object_first"`` or ``"argmax"``.
         unsure: ``"background"`` or ``"void"`` (neither trained on nor scored); of ``"otsu"``.
     """
 
@@ -104,6 +108,9 @@ class PredictionAnnotator:
             raw = np.where(sure, best, 0).astype(np.uint8)
             if self.unsure == "void":
                 raw[likely & ~sure] = VOID
+        elif self.decision == "object_first":
+            foreground = 1 - scores[:, 0]
+            raw = np.where(foreground > EVEN, best, 0).astype(np.uint8)
         else:
             foreground = within.max(axis=1)
             raw = np.where(foreground > scores[:, 0], best, 0).astype(np.uint8)

@@ -37,7 +37,7 @@ SWITCHES = {
     "cues": ("both", "actor", "action"),
     "selector.use": ("either", "discriminator", "classifier"),
     "refine.overlap": ("share", "iou"),
-    "rounds.decision": ("otsu", "argmax"),
+    "rounds.decision": ("otsu", "object_first", "argmax"),
     "rounds.unsure": ("background", "void"),
 }
 """The settings of the ablations and what each may be."""

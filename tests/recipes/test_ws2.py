@@ -114,6 +114,9 @@ def test_a_prediction_keeps_to_the_tags_of_its_video() -> None:
     argmax = predicted("argmax")  # green against background alone
     assert (argmax.labels[0, :10] == 2).all() and not argmax.labels[0, 10:].any()
     assert argmax.quality == pytest.approx([0.6])
+    first = predicted("object_first")  # foreground as a whole against background, also where it is not sure
+    assert (first.labels[0, :22] == 2).all() and not first.labels[0, 22:].any()
+    assert first.quality == pytest.approx([(10 * 0.7 + 8 * 0.8 + 4 * 0.55) / 22])
 
 
 def test_unsure_pixels_may_be_void() -> None:
