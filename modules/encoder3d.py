@@ -99,14 +99,14 @@ class Encoder3D(Tagger):
         """Action-guided attention at some frames of a video.
 
         The video is covered by windows of ``clip_frames`` frames; within a window, map k of t' belongs to the centre of
-        the k-th of t' equal parts (uniform sampling, Sec. 4). A frame of several windows takes their mean. A cell of a
-        map lies where the network looks from it, which SAME padding moves (:attr:`InceptionI3d.lag`).
+        the k-th of t' equal parts (uniform sampling, Sec. 4). A frame of several windows takes their mean. In space, a
+        cell of a map lies where the network looks from it, which SAME padding moves (:attr:`InceptionI3d.lag`).
 
         Args:
             frames: uint8 (N, H, W, 3), *all* frames of the video.
             targets: action indices, K of them.
             positions: frame numbers that are wanted.
-            scales: frames are resized to each factor of ``clip_size``, and the maps are averaged.
+            scales: frames are resized to each factor of ``clip_size``, rounded to whole cells, and the maps are averaged.
             flip: average with the maps of the mirrored video as well.
 
         Returns:
@@ -119,7 +119,8 @@ class Encoder3D(Tagger):
     def _maps_at_scale(
         self, frames: UInt8Array, targets: Sequence[int], positions: Sequence[int], scale: float, flip: bool
     ) -> FloatArray:
-        side = max(1, round(self.clip_size * scale))
+        stride = self.network.stride  # a side that is no multiple of it would move the cells another way
+        side = max(1, round(self.clip_size * scale / stride)) * stride
         small = np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in frames])
         span = (self.clip_frames - 1) * self.clip_stride + 1
         starts = list(range(0, max(1, len(frames) - span + 1), max(1, span // 2)))
@@ -150,7 +151,7 @@ class Encoder3D(Tagger):
         classes = torch.as_tensor(list(targets), device=self.device)[None]
         with GradCAM(self, self.network.get_submodule(self.network.last)) as cam:
             maps, _ = cam(frames.permute(3, 0, 1, 2)[None], classes)  # (T, H, W, 3) -> (1, 3, T, H, W)
-        lag = self.network.lag / self.network.output_stride
+        lag = self.network.lag / self.network.stride
         return shift_maps(maps[0].float().cpu().numpy(), lag)
 
     @classmethod

@@ -151,11 +151,11 @@ def resize_maps(maps: npt.NDArray[Any], size: tuple[int, int]) -> FloatArray:
 
 
 def shift_maps(maps: npt.NDArray[Any], cells: float) -> FloatArray:
-    """Move maps down and to the right, bilinearly; what leaves is lost, the first row and column are repeated.
+    """Move maps down and to the right, bilinearly; what leaves is lost, rows and columns at the border are repeated.
 
     Args:
         maps: float (..., h, w).
-        cells: by how much, >= 0 or below 0, in cells of the map.
+        cells: by how many cells of the map; negative: up and to the left.
 
     Returns:
         float32 (..., h, w).

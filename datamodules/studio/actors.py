@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
-from datamodules.studio.coats import Wear
 from datamodules.studio.faces import adult_head, ball_emblem, bird_head, cat_head, dog_head
 from datamodules.studio.scenery import shaded, texture
 from datamodules.studio.sprites import (
@@ -75,39 +73,33 @@ def _limb(
     parts.append(Part(f"{name}low", len(parts) - 1, (0.0, length), lower, depth))
 
 
-class BodyMaker(Protocol):
-    """Makes a random body of one actor."""
-
-    def __call__(self, rng: np.random.Generator, wear: Wear = texture) -> Body:
-        """Return the body; all of it but what tells the actor is covered by ``wear``."""
-        ...
-
-
-def _quadruped(rng: np.random.Generator, head: Sprite, wear: Wear) -> Body:
+def _quadruped(rng: np.random.Generator, head: Sprite) -> Body:
     thick = rng.uniform(0.2, 0.28)
-    skin = wear(rng, (48, 24))
+    skin = texture(rng, (48, 24))
     length, width = rng.uniform(0.2, 0.29), rng.uniform(0.12, 0.19)
-    parts = [Part("root", -1, (0.0, 0.0), oval_sprite(rng, wear(rng, (64, 96)), half=(0.56, thick)))]
+    parts = [Part("root", -1, (0.0, 0.0), oval_sprite(rng, texture(rng, (64, 96)), half=(0.56, thick)))]
     for number, (x, _) in enumerate(((0.34, 0), (0.4, 0), (-0.4, 0), (-0.34, 0))):
         _limb(rng, parts, f"limb{number}", (x, thick * 0.45), skin, length=length, width=width)
-    tail = capsule_sprite(wear(rng, (48, 24)), length=rng.uniform(0.3, 0.5), width=rng.uniform(0.09, 0.16), taper=0.5)
+    tail = capsule_sprite(
+        texture(rng, (48, 24)), length=rng.uniform(0.3, 0.5), width=rng.uniform(0.09, 0.16), taper=0.5
+    )
     parts.append(Part("tail", 0, (-0.5, -thick * 0.4), tail, -1))
     parts.append(Part("head", 0, (0.46, -thick * 0.75), head, 3))
     phase = 0.0 if rng.random() < 0.5 else np.pi
     return Body(tuple(parts), (("limb0", 0.0), ("limb1", np.pi), ("limb2", phase + np.pi), ("limb3", phase)))
 
 
-def _bird(rng: np.random.Generator, wear: Wear = texture) -> Body:
+def _bird(rng: np.random.Generator) -> Body:
     thick = rng.uniform(0.22, 0.29)
-    skin = wear(rng, (48, 24))
+    skin = texture(rng, (48, 24))
     length, width = rng.uniform(0.15, 0.22), rng.uniform(0.07, 0.11)
-    parts = [Part("root", -1, (0.0, 0.0), oval_sprite(rng, wear(rng, (64, 96)), half=(0.5, thick)))]
+    parts = [Part("root", -1, (0.0, 0.0), oval_sprite(rng, texture(rng, (64, 96)), half=(0.5, thick)))]
     for number, x in enumerate((0.02, -0.08)):
         _limb(rng, parts, f"limb{number}", (x, thick * 0.7), skin, length=length, width=width)
-    tail = capsule_sprite(wear(rng, (48, 24)), length=rng.uniform(0.25, 0.4), width=0.13, taper=1.9)
+    tail = capsule_sprite(texture(rng, (48, 24)), length=rng.uniform(0.25, 0.4), width=0.13, taper=1.9)
     parts.append(Part("tail", 0, (-0.42, -thick * 0.2), tail, -1))
     xs, ys = unit_grid((72, 48))
-    feathers = wear(rng, (72, 48))
+    feathers = texture(rng, (72, 48))
     inside = (np.abs(xs + 0.15 * (ys + 1)) < 0.85 - 0.25 * (0.2 - ys) ** 2) & (ys - 0.12 * np.sin(9 * xs) > -0.85)
     reach = rng.uniform(0.3, 0.38)
     for number, gain in enumerate((1.0, 0.65)):
@@ -117,9 +109,9 @@ def _bird(rng: np.random.Generator, wear: Wear = texture) -> Body:
     return Body(tuple(parts), (("limb0", 0.0), ("limb1", np.pi)))
 
 
-def _adult(rng: np.random.Generator, wear: Wear = texture) -> Body:
-    trousers, sleeves = wear(rng, (48, 24)), wear(rng, (48, 24))
-    parts = [Part("root", -1, (0.0, 0.0), oval_sprite(rng, wear(rng, (72, 56)), half=(0.24, 0.42)))]
+def _adult(rng: np.random.Generator) -> Body:
+    trousers, sleeves = texture(rng, (48, 24)), texture(rng, (48, 24))
+    parts = [Part("root", -1, (0.0, 0.0), oval_sprite(rng, texture(rng, (72, 56)), half=(0.24, 0.42)))]
     for number in (0, 1):
         _limb(rng, parts, f"limb{number}", (0.0, 0.32), trousers, length=0.34, width=0.19)
     for number in (2, 3):
@@ -128,23 +120,21 @@ def _adult(rng: np.random.Generator, wear: Wear = texture) -> Body:
     return Body(tuple(parts), (("limb0", 0.0), ("limb1", np.pi), ("limb2", np.pi), ("limb3", 0.0)))
 
 
-def _ball(rng: np.random.Generator, wear: Wear = texture) -> Body:
+def _ball(rng: np.random.Generator) -> Body:
     xs, ys = unit_grid((80, 80))
-    disc = cut_sprite(wear(rng, (80, 80)), np.hypot(xs, ys) < 0.97, centre=(0.0, 0.0), half=(0.45, 0.45))
+    disc = cut_sprite(texture(rng, (80, 80)), np.hypot(xs, ys) < 0.97, centre=(0.0, 0.0), half=(0.45, 0.45))
     turn = rng.uniform(0, 6.28)
     joint = (0.17 * float(np.cos(turn)), 0.17 * float(np.sin(turn)))
     return Body((Part("root", -1, (0.0, 0.0), disc), Part("emblem", 0, joint, ball_emblem(rng), 1)))
 
 
-def _cat(rng: np.random.Generator, wear: Wear = texture) -> Body:
-    return _quadruped(rng, cat_head(rng), wear)
-
-
-def _dog(rng: np.random.Generator, wear: Wear = texture) -> Body:
-    return _quadruped(rng, dog_head(rng), wear)
-
-
-BODIES: dict[str, BodyMaker] = {"adult": _adult, "ball": _ball, "bird": _bird, "cat": _cat, "dog": _dog}
+BODIES: dict[str, Callable[[np.random.Generator], Body]] = {
+    "adult": _adult,
+    "ball": _ball,
+    "bird": _bird,
+    "cat": lambda rng: _quadruped(rng, cat_head(rng)),
+    "dog": lambda rng: _quadruped(rng, dog_head(rng)),
+}
 """Actor -> maker of a random body."""
 
 

@@ -7,9 +7,6 @@ from typing import Any
 
 from pseudolabel.types import DataError, nearest_name
 
-_CAME_LATER = ("coats", "heights")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Difficulty:
     """How hard the videos are.
@@ -26,8 +23,6 @@ class Difficulty:
         noise: strength of sensor noise, 1 = sigma 1.5 to 7 grey levels.
         min_area: smallest area of an actor as a share of the frame.
         max_area: largest area of an actor as a share of the frame.
-        coats: share of the actors that wear a coat of hair or feathers, which nothing else is made of; the others wear
-            textures that their surroundings have as well.
         heights: share of the actors that act at any height of the frame; the others act where their action usually is
             (what flies is high), so that a network may read the action from the place and look beside the actor.
     """
@@ -43,13 +38,12 @@ class Difficulty:
     noise: float = 1.0
     min_area: float = 0.1
     max_area: float = 0.28
-    coats: float = 0.0
     heights: float = 0.0
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """The options as they enter the fingerprint of a data set: some came later, and 0 is as before."""
-        return {name: value for name, value in asdict(self).items() if value or name not in _CAME_LATER}
+        """The options as they enter the fingerprint of a data set: `heights` came later, and 0 is as before."""
+        return {name: value for name, value in asdict(self).items() if value or name != "heights"}
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Difficulty:
@@ -67,11 +61,10 @@ class Difficulty:
             if not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise DataError(f"Synthetic videos: option '{name}' must be a number of at least 0, got {value!r}.")
         made = cls(**options)
-        for name in _CAME_LATER:
-            if (share := getattr(made, name)) > 1:
-                raise DataError(
-                    f"Synthetic videos: {name} is a share of the actors, expected at most 1, got {share!r}."
-                )
+        if made.heights > 1:
+            raise DataError(
+                f"Synthetic videos: heights is a share of the actors, expected at most 1, got {made.heights!r}."
+            )
         if not 0 < made.min_area <= made.max_area <= 0.5:
             raise DataError(
                 f"Synthetic videos: expected 0 < min_area <= max_area <= 0.5, got {made.min_area} and {made.max_area}."

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.studio.actors import BODIES, MOTIONS, Motion
-from datamodules.studio.coats import wear_of
 from datamodules.studio.difficulty import Difficulty
 from datamodules.studio.scenery import distractor, occluder
 from datamodules.studio.sprites import Array, Body, Point, affine, draw_sprite, sprite_to_part
@@ -149,7 +148,7 @@ class Stage:
             idle: it stands still in one pose of its action.
         """
         rng = self.rng
-        body = BODIES[tag.actor](rng, wear_of(rng, self.difficulty.coats))
+        body = BODIES[tag.actor](rng)
         motion = MOTIONS[tag.action](rng, body, self.time)
         scale = float(np.sqrt(share / max(body_area(body, motion), 0.05)))
         facing = int(rng.choice([-1, 1]))

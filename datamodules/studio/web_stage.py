@@ -165,8 +165,7 @@ class WebOptions:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """The options as they come back from JSON."""
-        given = {"web": WEB_VERSION, **asdict(self), "difficulty": self.difficulty.fingerprint}
-        return json.loads(json.dumps(given))
+        return json.loads(json.dumps({"web": WEB_VERSION, **asdict(self)}))
 
     def videos(self) -> list[WebVideo]:
         """Cast all videos, in the order of the catalogue: that of a search engine, not of the classes."""

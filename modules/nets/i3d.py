@@ -138,9 +138,10 @@ class InceptionI3d(nn.Module):
 
     Attributes:
         num_features: channels of the last block, 1024 at width 1.
+        stride: input pixels per cell of the last map; below output_stride where ``last`` comes before the strides.
         lag: input pixels by which what a cell of the last map sees lies right of and below the middle of the
-            output_stride x output_stride pixels that it stands for. SAME padding puts odd zeros at the end, so every
-            layer that needs one looks half a step ahead.
+            stride x stride pixels that it stands for, for frames whose sides are multiples of the stride. SAME padding
+            puts odd zeros at the end, so every layer that needs one looks half a step ahead.
         last: as given, the name of the layer to give to Grad-CAM.
 
     Raises:
@@ -169,13 +170,13 @@ class InceptionI3d(nn.Module):
             )
         self.num_classes, self.width = num_classes, width
         self.output_stride, self.temporal_stride, self.last = output_stride, temporal_stride, last
-        channels, self.lag, reached = 3, 0.0, 1
+        channels, self.lag, self.stride = 3, 0.0, 1
         for name, stride, dilation in _strides(output_stride, temporal_stride, dilate=dilate):
             layer, channels = self._layer(name, channels, stride, dilation)
             self.add_module(name, layer)
             padding = (_EXTENTS.get(name, 1) - 1) * dilation[-1] + 1 - stride[-1]
-            self.lag += 0.5 * reached * (padding % 2)
-            reached *= stride[-1]
+            self.lag += 0.5 * self.stride * (padding % 2)
+            self.stride *= stride[-1]
             if name == last:
                 break
         self.num_features = channels

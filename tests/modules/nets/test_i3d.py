@@ -227,17 +227,20 @@ def test_it_tells_directions_of_time_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "lag"),
+    ("options", "stride", "lag"),
     [
-        ({"last": "Mixed_3c", "output_stride": 8}, 3.5),  # half a pixel, half of 2 and half of 4
-        ({"last": "Mixed_4b", "output_stride": 16}, 7.5),
-        ({"last": "Mixed_5c", "output_stride": 32}, 7.5),  # the 2 x 2 pool with stride 2 needs no padding
-        ({"last": "Mixed_5c", "output_stride": 8, "dilate": False}, 7.5),  # without its stride it needs one zero
-        ({"last": "Mixed_5c", "output_stride": 8, "dilate": True}, 3.5),  # dilated it needs two, one at each side
+        ({"last": "Mixed_3c", "output_stride": 8}, 8, 3.5),  # half a pixel, half of 2 and half of 4
+        ({"last": "Mixed_4b", "output_stride": 16}, 16, 7.5),
+        ({"last": "Mixed_3c", "output_stride": 32}, 8, 3.5),  # it ends before the strides do
+        ({"last": "Mixed_5c", "output_stride": 16, "dilate": False}, 16, 15.5),
+        ({"last": "Mixed_5c", "output_stride": 32}, 32, 7.5),  # the 2 x 2 pool with stride 2 needs no padding
+        ({"last": "Mixed_5c", "output_stride": 8, "dilate": False}, 8, 7.5),  # without its stride it needs one zero
+        ({"last": "Mixed_5c", "output_stride": 8, "dilate": True}, 8, 3.5),  # dilated it needs two, one at each side
     ],
 )
-def test_the_lag_of_its_cells(options: dict, lag: float) -> None:
-    assert InceptionI3d(3, width=0.05, **options).lag == lag
+def test_the_lag_of_its_cells(options: dict, stride: int, lag: float) -> None:
+    network = InceptionI3d(3, width=0.05, **options)
+    assert (network.stride, network.lag) == (stride, lag)
 
 
 def test_a_cell_looks_where_its_lag_says() -> None:
