@@ -106,7 +106,7 @@ class Encoder3D(Tagger):
             frames: uint8 (N, H, W, 3), *all* frames of the video.
             targets: action indices, K of them.
             positions: frame numbers that are wanted.
-            scales: frames are resized to each factor of ``clip_size``, rounded to whole cells, and the maps are averaged.
+            scales: frames are resized to each factor of ``clip_size``, in whole cells, and the maps are averaged.
             flip: average with the maps of the mirrored video as well.
 
         Returns:

@@ -68,7 +68,7 @@ def region_graph(
     )
 
 
-def edge_weights(graph: RegionGraph, *, contrast: float) -> FloatArray:
+def edge_weights(graph: RegionGraph, *, contrast: float | None) -> FloatArray:
     """Return how far the two ends of each edge are from being one region.
 
     The weight is d * (s / n) / contrast * p / n, with d the chi-squared distance of the histograms, s / n the mean
@@ -76,19 +76,23 @@ def edge_weights(graph: RegionGraph, *, contrast: float) -> FloatArray:
 
     Args:
         graph: of a level.
-        contrast: grey levels; see the settings.
+        contrast: grey levels; None = d alone. See the settings.
 
     Returns:
         float32 (E,), >= 0.
     """
+    distances = _distances(graph.histograms, graph.first, graph.second)
+    if contrast is None:
+        return distances  # type: ignore[no-any-return]
     count = len(graph.sizes)
     border = np.bincount(graph.first, graph.contacts, count) + np.bincount(graph.second, graph.contacts, count)
     smaller = np.minimum(border[graph.first], border[graph.second])
-    distances = _distances(graph.histograms, graph.first, graph.second)
     return (distances * graph.steps * smaller / (contrast * np.square(graph.contacts))).astype(np.float32)
 
 
-def merge_regions(graph: RegionGraph, *, c_reg: float, min_size: float, contrast: float) -> tuple[Int32Array, int]:
+def merge_regions(
+    graph: RegionGraph, *, c_reg: float, min_size: float, contrast: float | None
+) -> tuple[Int32Array, int]:
     """Merge the regions of one level into those of the next.
 
     Args:

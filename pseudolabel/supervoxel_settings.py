@@ -32,7 +32,8 @@ class SupervoxelSettings:
         contrast: ours: an edge weighs as much as the histogram distance of its regions where colours differ by so many
             grey levels along their border, and this is the whole border of one of them (see
             :func:`~pseudolabel.supervoxel_regions.edge_weights`); >= 1. It acts as ``c_reg`` does; with 100 the levels
-            have about as many supervoxels as by the histogram distance alone.
+            have about as many supervoxels as by the histogram distance alone. None: the histogram distance alone, as
+            GBH has it.
         hidden_levels: ours: steps between level 0 and level 1 that have no number, >= 0; ``c_reg`` and ``min_size``
             grow over them as over the levels. What a step has joined is weighed anew as a whole; in one great step
             small parts join in chains, each link weighed by a few voxels.
@@ -59,7 +60,7 @@ class SupervoxelSettings:
     histogram_bins: int = 20
     histogram_reach: float = 64.0
     part_size: int = 25
-    contrast: float = 100.0
+    contrast: float | None = 100.0
     hidden_levels: int = 6
     max_link: float = 20.0
     follow_motion: bool = True
@@ -79,12 +80,14 @@ class SupervoxelSettings:
             ("histogram_bins", 2, 256),
             ("histogram_reach", 1, 128),
             ("part_size", 1, float("inf")),
-            ("contrast", 1, float("inf")),
-            ("hidden_levels", 0, float("inf")),
+            ("contrast", 1, 1e6),
+            ("hidden_levels", 0, 100),
             ("max_link", 0, float("inf")),
             ("window", 1, float("inf")),
             ("overlap", 1, self.window),
         ):
             value = getattr(self, name)
+            if name == "contrast" and value is None:
+                continue
             if not least <= value <= most:
                 raise DataError(f"Supervoxels: {name} must be in [{least}, {most}], got {value}.")

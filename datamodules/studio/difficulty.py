@@ -7,6 +7,7 @@ from typing import Any
 
 from pseudolabel.types import DataError, nearest_name
 
+
 @dataclass(frozen=True, kw_only=True)
 class Difficulty:
     """How hard the videos are.

@@ -190,6 +190,36 @@ def test_3d_attention_of_a_video_shorter_than_a_clip() -> None:
     assert encoder3d().eval().attention(frames, [1], positions=[0, 2]).shape == (1, 2, 4, 4)
 
 
+def test_3d_attention_lies_where_the_network_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OneCell:
+        """A Grad-CAM that always finds the cell in row 1, column 0."""
+
+        def __init__(self, *network: Any) -> None:
+            pass
+
+        def __enter__(self) -> OneCell:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def __call__(self, clip: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, None]:
+            maps = torch.zeros(1, targets.shape[1], 2, 4, 4)
+            maps[..., 1, 0] = 1.0
+            return maps, None
+
+    monkeypatch.setattr("modules.encoder3d.GradCAM", OneCell)
+    module = encoder3d().eval()
+    shift = module.network.lag / module.network.stride
+    assert 0 < shift < 1
+    seen = np.zeros((4, 4), np.float32)
+    seen[1:3, :2] = np.outer([1 - shift, shift], [1.0, shift])  # the first column is repeated
+    frames = draw_video(0, "red", frames=4)[0]
+    np.testing.assert_allclose(module.attention(frames, [0], positions=[1])[0, 0], seen, rtol=1e-5)
+    mirrored = module.attention(frames, [0], positions=[1], flip=True)[0, 0]
+    np.testing.assert_allclose(mirrored, (seen + seen[:, ::-1]) / 2, rtol=1e-5)
+
+
 @pytest.mark.parametrize("build", [encoder2d, encoder3d])
 def test_a_saved_encoder_answers_as_before(build: Any, tmp_path: Path) -> None:
     module = build().eval()

@@ -118,6 +118,7 @@ def test_what_looks_alike_stays_apart_by_an_edge_between_or_a_short_border() -> 
     # borders of 20, 20, 12 and 12 contacts
     by_hand = [0.02 * 20 / 10, 0.02 * 12 / 10, 0.02 * 10 * 12 / 10, 0.02 * 12 / 2]
     np.testing.assert_allclose(edge_weights(graph, contrast=5.0), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(edge_weights(graph, contrast=None), [0.02] * 4, rtol=1e-5)  # GBH's
 
 
 def test_contacts_are_counted_and_their_steps_summed_as_by_hand() -> None:

@@ -8,6 +8,7 @@ from datamodules.studio.difficulty import Difficulty
 from datamodules.studio.staging import Stage
 from pseudolabel.types import DataError, Tag
 
+
 def test_data_sets_from_before_keep_their_names() -> None:
     def fingerprint(**knobs: float) -> dict[str, object]:
         return Options.build(4, 2, 8, (32, 48), 2, None, 0, knobs).fingerprint
