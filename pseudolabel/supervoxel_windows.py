@@ -146,7 +146,7 @@ def _levels(
     graph = region_graph(labels, count, colours, lab, motion, settings=settings)
     around = np.arange(count, dtype=np.int32)
     above = [around]
-    for step in range(-settings.hidden_levels, levels):  # below 0: not kept
+    for step in range(-settings.hidden_levels if levels else 0, levels):  # below 0: not kept
         upper, count = merge_regions(
             graph,
             c_reg=settings.c_reg * settings.c_reg_growth**step,

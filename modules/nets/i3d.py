@@ -33,6 +33,8 @@ _POOLS: dict[str, tuple[Triple, int, int]] = {
     "MaxPool3d_4a_3x3": ((3, 3, 3), 2, 2),
     "MaxPool3d_5a_2x2": ((2, 2, 2), 2, 2),
 }
+_EXTENTS = {"Conv3d_1a_7x7": 7, "Conv3d_2c_3x3": 3} | {name: kernel[-1] for name, (kernel, _, _) in _POOLS.items()}
+"""Side of the kernel of every layer that sees more than a cell, but for the odd ones inside of the Inception blocks."""
 _LAYERS = (
     *("Conv3d_1a_7x7", "MaxPool3d_2a_3x3", "Conv3d_2b_1x1", "Conv3d_2c_3x3", "MaxPool3d_3a_3x3"),
     *("Mixed_3b", "Mixed_3c", "MaxPool3d_4a_3x3"),
@@ -48,10 +50,6 @@ def pad_same(x: Tensor, kernel: Triple, stride: Triple, dilation: Triple) -> Ten
         total = max((-(-size // step) - 1) * step + (extent - 1) * rate + 1 - size, 0)
         padding = [total // 2, total - total // 2, *padding]  # F.pad wants the last axis first
     return F.pad(x, padding) if any(padding) else x
-
-
-_EXTENTS = {"Conv3d_1a_7x7": 7, "Conv3d_2c_3x3": 3} | {name: kernel[-1] for name, (kernel, _, _) in _POOLS.items()}
-"""Side of the kernel of every layer that sees more than a cell, but for the odd ones inside of the Inception blocks."""
 
 
 class Unit3d(nn.Module):
@@ -190,8 +188,8 @@ class InceptionI3d(nn.Module):
         if name in _INCEPTION:
             block = InceptionBlock(channels, tuple(map(self._scaled, _INCEPTION[name])), dilation=dilation)
             return block, block.out_channels
-        out, extent = {"Conv3d_1a_7x7": (64, 7), "Conv3d_2b_1x1": (64, 1), "Conv3d_2c_3x3": (192, 3)}[name]
-        kernel = (extent, extent, extent)
+        out = {"Conv3d_1a_7x7": 64, "Conv3d_2b_1x1": 64, "Conv3d_2c_3x3": 192}[name]
+        kernel = (_EXTENTS.get(name, 1),) * 3
         return Unit3d(channels, self._scaled(out), kernel, stride=stride, dilation=dilation), self._scaled(out)
 
     def _scaled(self, channels: int) -> int:
