@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from pseudolabel.attention import label_by_attention, normalize, otsu_levels, otsu_mask, resize_maps
-from pseudolabel.refine import refine_labels
+from pseudolabel.refine import dense_crf, refine_labels
 from pseudolabel.superpixels import segment_superpixels
 from pseudolabel.types import VOID, Annotation, BoolArray, Clip, FloatArray, LabelSpace, Scores, UInt8Array, is_object
 
 EVEN = 0.5
 """The score from which foreground is likelier than background."""
+_CERTAIN = 1e-3  # no score is surer, so that the CRF may still overrule it
 
 
 class SlicRefiner:
@@ -83,17 +85,29 @@ class PredictionAnnotator:
     criterion: background, unsure and sure. A network that learned from blobs is unsure in their halos, so only sure
     pixels become foreground; they take the best of the video's tags. ``unsure`` says what the middle group becomes.
 
+    ``decision="expected"`` takes as many pixels of a frame as foreground is expected there, see
+    :func:`expected_foreground`.
+
     Args:
         space: the label space.
         refiner: fits raw labels to the frames.
-        decision: ``"otsu"``, ``"object_first"`` or ``"argmax"``.
+        decision: ``"otsu"``, ``"object_first"``, ``"expected"`` or ``"argmax"``.
         unsure: ``"background"`` or ``"void"`` (neither trained on nor scored); of ``"otsu"``.
+        crf: options of :func:`pseudolabel.refine.dense_crf`, which then fits what is decided, all objects as one, to
+            colours before the refiner does; None = without.
     """
 
     def __init__(
-        self, space: LabelSpace, refiner: SlicRefiner, *, decision: str = "otsu", unsure: str = "background"
+        self,
+        space: LabelSpace,
+        refiner: SlicRefiner,
+        *,
+        decision: str = "otsu",
+        unsure: str = "background",
+        crf: Mapping[str, Any] | None = None,
     ) -> None:
         self.space, self.refiner, self.decision, self.unsure = space, refiner, decision, unsure
+        self.crf = crf
 
     def __call__(self, clip: Clip, scores: Scores | None) -> Annotation:
         """Annotate a clip from the present network's scores (T, C, H, W)."""
@@ -102,21 +116,53 @@ class PredictionAnnotator:
         tags = np.flatnonzero(self.space.allowed(clip.tags))[1:]
         within = scores[:, tags]
         best = tags[within.argmax(axis=1)].astype(np.uint8)
+        foreground = within.max(axis=1) if self.decision == "argmax" else 1 - scores[:, 0]
+        unsure = np.zeros(foreground.shape, bool)
         if self.decision == "otsu":
-            foreground = 1 - scores[:, 0]
-            likely, sure = sure_foreground(foreground)
-            raw = np.where(sure, best, 0).astype(np.uint8)
-            if self.unsure == "void":
-                raw[likely & ~sure] = VOID
-        elif self.decision == "object_first":
-            foreground = 1 - scores[:, 0]
-            raw = np.where(foreground > EVEN, best, 0).astype(np.uint8)
+            likely, objects = sure_foreground(foreground)
+            unsure = likely & ~objects if self.unsure == "void" else unsure
+        elif self.decision == "expected":
+            objects = expected_foreground(foreground)
         else:
-            foreground = within.max(axis=1)
-            raw = np.where(foreground > scores[:, 0], best, 0).astype(np.uint8)
-        objects = is_object(raw)
-        quality = [float(f[r].mean()) if r.any() else 0.0 for f, r in zip(foreground, objects, strict=True)]
+            objects = foreground > (scores[:, 0] if self.decision == "argmax" else EVEN)
+        if self.crf is not None:
+            objects = self._sharpen(clip.frames, foreground, objects)
+        raw = np.where(objects, best, np.where(unsure, VOID, 0)).astype(np.uint8)
+        quality = [float(f[o].mean()) if o.any() else 0.0 for f, o in zip(foreground, objects, strict=True)]
         return Annotation(self.refiner(clip.frames, raw), np.asarray(quality, np.float32))
+
+    def _sharpen(self, frames: UInt8Array, foreground: FloatArray, objects: BoolArray) -> BoolArray:
+        """Fit objects (T, H, W) to the frames by the dense CRF; what would vanish in a frame stays as it was."""
+        within = np.clip(foreground, _CERTAIN, 1 - _CERTAIN)
+        sharpened = objects.copy()
+        for t in np.flatnonzero(objects.any(axis=(1, 2)) & ~objects.all(axis=(1, 2))):
+            level = (within[t][objects[t]].min() + within[t][~objects[t]].max()) / 2
+            odds = within[t] / (1 - within[t]) * (1 - level) / level  # of foreground, even at the level
+            scores = np.stack([1 / (1 + odds), odds / (1 + odds)])
+            kept = dense_crf(scores, frames[t], **(self.crf or {}))[1] > EVEN
+            if kept.any():
+                sharpened[t] = kept
+        return sharpened
+
+
+def expected_foreground(foreground: FloatArray) -> BoolArray:
+    """Take as many pixels of each frame, the likeliest, as foreground is expected there: the sum of its scores.
+
+    A network's scores tell how often its labels were foreground. So their sum is the area that it would label if it
+    saw sharply; no threshold shrinks or swells what it learned from one version to the next.
+
+    Args:
+        foreground: float32 (T, H, W) in [0, 1].
+
+    Returns:
+        bool (T, H, W).
+    """
+    flat = foreground.reshape(len(foreground), -1)
+    counts = np.rint(flat.sum(axis=1, dtype=np.float64)).astype(int)
+    order = np.argsort(-flat, axis=1, kind="stable")
+    chosen = np.zeros(flat.shape, bool)
+    np.put_along_axis(chosen, order, np.arange(flat.shape[1]) < counts[:, None], axis=1)
+    return chosen.reshape(foreground.shape)
 
 
 def sure_foreground(foreground: FloatArray) -> tuple[BoolArray, BoolArray]:

@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import Logger
 
 from callbacks.rounds import Rounds
 from modules.checkpoints import to_plain
+from modules.crf_predictor import check_crf
 from modules.distributed import barrier, rank
 from modules.encoder2d import Encoder2D
 from modules.encoder3d import Encoder3D
@@ -37,7 +38,7 @@ SWITCHES = {
     "cues": ("both", "actor", "action"),
     "selector.use": ("either", "discriminator", "classifier"),
     "refine.overlap": ("share", "iou"),
-    "rounds.decision": ("otsu", "object_first", "argmax"),
+    "rounds.decision": ("otsu", "object_first", "expected", "argmax"),
     "rounds.unsure": ("background", "void"),
 }
 """The settings of the ablations and what each may be."""
@@ -64,6 +65,9 @@ class WS2:
         for key, known in SWITCHES.items():
             if OmegaConf.select(cfg, key) not in known:
                 raise DataError(f"{key}={OmegaConf.select(cfg, key)}: expected {' or '.join(known)}.")
+        crf = to_plain(cfg.rounds.crf)
+        check_crf(crf)
+        self.crf = {key: value for key, value in crf.items() if key != "enabled"} if crf["enabled"] else None
         self.use_actor = self.options.cues != "action"
         self.use_action = self.options.cues != "actor" and self.space.has_actions
         if not (self.use_actor or self.use_action):
@@ -194,7 +198,9 @@ class WS2:
             store=self.store,
             clips=self.workspace.clip,
             videos=self.workspace.annotated,
-            annotator=PredictionAnnotator(self.space, self.refiner, decision=options.decision, unsure=options.unsure),
+            annotator=PredictionAnnotator(
+                self.space, self.refiner, decision=options.decision, unsure=options.unsure, crf=self.crf
+            ),
             selector=selector if self.options.selection == "wise" else self._select_all,
             folder=folder,
             criterion=f"val/{self.options.criterion}",

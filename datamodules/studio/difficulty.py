@@ -7,6 +7,8 @@ from typing import Any
 
 from pseudolabel.types import DataError, nearest_name
 
+_LATER = ("heights", "coats")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difficulty:
@@ -26,6 +28,8 @@ class Difficulty:
         max_area: largest area of an actor as a share of the frame.
         heights: share of the actors that act at any height of the frame; the others act where their action usually is
             (what flies is high), so that a network may read the action from the place and look beside the actor.
+        coats: share of the actors that wear a coat, which nothing else does: it tells that there is an actor, not
+            which. The others' bodies wear textures as the scenery does, and only their outline tells where they end.
     """
 
     several: float = 0.25
@@ -40,11 +44,12 @@ class Difficulty:
     min_area: float = 0.1
     max_area: float = 0.28
     heights: float = 0.0
+    coats: float = 0.0
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """The options as they enter the fingerprint of a data set: `heights` came later, and 0 is as before."""
-        return {name: value for name, value in asdict(self).items() if value or name != "heights"}
+        """The options as they enter the fingerprint of a data set: those that came later count if not 0."""
+        return {name: value for name, value in asdict(self).items() if value or name not in _LATER}
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Difficulty:
@@ -62,10 +67,11 @@ class Difficulty:
             if not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise DataError(f"Synthetic videos: option '{name}' must be a number of at least 0, got {value!r}.")
         made = cls(**options)
-        if made.heights > 1:
-            raise DataError(
-                f"Synthetic videos: heights is a share of the actors, expected at most 1, got {made.heights!r}."
-            )
+        for name in _LATER:
+            if (share := getattr(made, name)) > 1:
+                raise DataError(
+                    f"Synthetic videos: {name} is a share of the actors, expected at most 1, got {share!r}."
+                )
         if not 0 < made.min_area <= made.max_area <= 0.5:
             raise DataError(
                 f"Synthetic videos: expected 0 < min_area <= max_area <= 0.5, got {made.min_area} and {made.max_area}."

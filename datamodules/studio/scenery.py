@@ -1,7 +1,8 @@
 """What the synthetic videos show beside actors: textures, backgrounds, clutter in motion and occluders.
 
 Colours, textures and shapes come from the same distributions for actors' bodies and for everything else, so that
-neither colour nor texture alone tells an actor from its surroundings.
+neither colour nor texture alone tells an actor from its surroundings, unless it wears a coat
+(:mod:`datamodules.studio.coats`).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.studio.actors import BODIES, MOTIONS, Motion
+from datamodules.studio.coats import put_on_coat
 from datamodules.studio.difficulty import Difficulty
 from datamodules.studio.scenery import distractor, occluder
 from datamodules.studio.sprites import Array, Body, Point, affine, draw_sprite, sprite_to_part
@@ -149,6 +150,8 @@ class Stage:
         """
         rng = self.rng
         body = BODIES[tag.actor](rng)
+        if self.difficulty.coats and rng.random() < self.difficulty.coats:
+            body = put_on_coat(rng, body)
         motion = MOTIONS[tag.action](rng, body, self.time)
         scale = float(np.sqrt(share / max(body_area(body, motion), 0.05)))
         facing = int(rng.choice([-1, 1]))

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, SlicRefiner, sure_foreground
+from pseudolabel.annotators import (
+    AttentionAnnotator,
+    PredictionAnnotator,
+    SlicRefiner,
+    expected_foreground,
+    sure_foreground,
+)
 from pseudolabel.store import PAStore
 from pseudolabel.types import VOID, Annotation, Clip, DataError, LabelSpace, Tag
 from recipes import wise_selection, ws2
@@ -96,7 +102,7 @@ def test_coarse_attention_is_resized_and_no_attention_is_background() -> None:
     assert not found.labels[1].any() and found.quality[1] == 0
 
 
-def predicted(decision: str, **options: str) -> Annotation:
+def predicted(decision: str, **options: Any) -> Annotation:
     """Of a green video's 32 rows, the upper 10 look green (0.6), 8 red (0.7), 4 unsure (0.5) and the others empty."""
     video, _ = clip("green", frames=1)
     scores = np.zeros((1, 3, 32, 48), np.float32)
@@ -117,6 +123,36 @@ def test_a_prediction_keeps_to_the_tags_of_its_video() -> None:
     first = predicted("object_first")  # foreground as a whole against background, also where it is not sure
     assert (first.labels[0, :22] == 2).all() and not first.labels[0, 22:].any()
     assert first.quality == pytest.approx([(10 * 0.7 + 8 * 0.8 + 4 * 0.55) / 22])
+    expected = predicted("expected")  # 48 * (10 * 0.7 + 8 * 0.8 + 4 * 0.55 + 10 * 0.2) pixels, the likeliest first
+    assert (expected.labels > 0).sum() == round(48 * (7 + 6.4 + 2.2 + 2.0))
+    assert (expected.labels[0, :9] == 2).all() and (expected.labels[0, 10:18] == 2).all()
+
+
+def test_expected_foreground_keeps_the_area_of_what_was_learned() -> None:
+    foreground = np.zeros((3, 4, 10), np.float32)
+    foreground[0, :, :5], foreground[1, :, 2:6] = 0.5, 0.25
+    foreground[0, 0, 0] = 0.9
+    chosen = expected_foreground(foreground)
+    assert chosen.sum(axis=(1, 2)).tolist() == [10, 4, 0]
+    assert chosen[0, 0, 0] and chosen[0, :, :5].sum() == 10 and chosen[1, :, 2:6].sum() == 4
+
+
+def test_the_dense_crf_fits_a_prediction_to_colours() -> None:
+    pytest.importorskip("pydensecrf")
+    frames = np.full((2, 32, 48, 3), 40, np.uint8)
+    frames[:, 8:24, 12:36] = (40, 200, 40)
+    scores = np.zeros((2, 3, 32, 48), np.float32)
+    scores[:, 0] = 0.9
+    scores[0, 0, 6:22, 10:38] = 0.4  # too far up and too wide
+    scores[:, 2] = 1 - scores[:, 0]
+    video, _ = clip("green")
+    video.frames = frames
+    options = {"bilateral_weight": 8.0, "bilateral_xy": 40.0, "bilateral_rgb": 8.0, "smooth_weight": 1.0}
+    labels = PredictionAnnotator(SPACE, refiner(enabled=False), decision="object_first", crf=options)(video, scores)
+    truth = np.zeros((32, 48), np.uint8)
+    truth[8:24, 12:36] = 2
+    assert (labels.labels[0] == truth).mean() > 0.99
+    assert not labels.labels[1].any(), "a frame without an object gets none"
 
 
 def test_unsure_pixels_may_be_void() -> None:

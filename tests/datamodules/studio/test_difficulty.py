@@ -13,14 +13,16 @@ def test_data_sets_from_before_keep_their_names() -> None:
     def fingerprint(**knobs: float) -> dict[str, object]:
         return Options.build(4, 2, 8, (32, 48), 2, None, 0, knobs).fingerprint
 
-    assert fingerprint() == fingerprint(heights=0.0)
-    assert "heights" not in fingerprint()["difficulty"]  # type: ignore[operator]
-    assert fingerprint(heights=0.5) != fingerprint()
+    for later in ("heights", "coats"):
+        assert fingerprint() == fingerprint(**{later: 0.0})
+        assert later not in fingerprint()["difficulty"]  # type: ignore[operator]
+        assert fingerprint(**{later: 0.5}) != fingerprint()
 
 
-def test_a_share_is_at_most_one() -> None:
-    with pytest.raises(DataError, match="heights is a share"):
-        Difficulty.from_options({"heights": 1.5})
+@pytest.mark.parametrize("name", ["heights", "coats"])
+def test_a_share_is_at_most_one(name: str) -> None:
+    with pytest.raises(DataError, match=f"{name} is a share"):
+        Difficulty.from_options({name: 1.5})
 
 
 def _mean_height(action: str, heights: float, *, actors: int = 60) -> float:
