@@ -2,7 +2,8 @@
 
 Torso, limbs and tail wear any texture in any video, or a coat as all actors may; only the head (or a ball's emblem)
 tells the actor, so a map of what decides the class covers a part of the true mask. Actions are motions: one frame shows
-a pose that several actions share. Lengths are in body units (a torso is about 1 long), angles in radians, positive = clockwise.
+a pose that several actions share. Lengths are in body units (a torso is about 1 long), angles in radians, positive =
+clockwise.
 """
 
 from __future__ import annotations
