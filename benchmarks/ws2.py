@@ -27,10 +27,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no-refine": {"refine.enabled": False},
     "discriminator": {"selector.use": "discriminator"},
     "classifier": {"selector.use": "classifier"},
+    "no-crf": {"rounds.crf.enabled": False},
+    "paper-rounds": {"rounds.crf.enabled": False, "rounds.decision": "otsu"},
 }
 """The settings that each row of the table changes; everything else is as given."""
 
-_NOT_V0 = {"selection", "criterion", "selector.use"}
+_NOT_V0 = {"selection", "criterion", "selector.use", "rounds.crf.enabled", "rounds.decision"}
 """Switches that leave PA.v0 as it is."""
 
 

@@ -57,11 +57,17 @@ def with_crf(predictor: Predictor, options: Mapping[str, Any]) -> Predictor:
     return CrfPredictor(predictor, **chosen) if enabled else predictor
 
 
-def check_crf(options: Mapping[str, Any]) -> None:
+def check_crf(options: Mapping[str, Any], key: str = "crf") -> None:
     """Refuse a dense CRF that cannot run here, before any training.
+
+    Args:
+        options: with ``enabled``.
+        key: where they stand in the configuration.
 
     Raises:
         DataError: ``enabled``, but the package pydensecrf2 is not installed.
     """
     if options["enabled"] and find_spec("pydensecrf") is None:
-        raise DataError("crf.enabled=true needs the package pydensecrf2. Install it (make install), or switch it off.")
+        raise DataError(
+            f"{key}.enabled=true needs the package pydensecrf2. Install it (make install), or switch it off."
+        )

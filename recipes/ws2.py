@@ -66,7 +66,7 @@ class WS2:
             if OmegaConf.select(cfg, key) not in known:
                 raise DataError(f"{key}={OmegaConf.select(cfg, key)}: expected {' or '.join(known)}.")
         crf = to_plain(cfg.rounds.crf)
-        check_crf(crf)
+        check_crf(crf, "rounds.crf")
         self.crf = {key: value for key, value in crf.items() if key != "enabled"} if crf["enabled"] else None
         self.use_actor = self.options.cues != "action"
         self.use_action = self.options.cues != "actor" and self.space.has_actions
