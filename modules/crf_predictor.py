@@ -37,7 +37,7 @@ class CrfPredictor:
             DataError: the package pydensecrf2 is not installed.
         """
         scores = self.predictor.predict_scores(frames, batch_size=batch_size)
-        if self.decision != "object_first":
+        if self.decision == "likeliest":
             return np.stack([dense_crf(one, frame, **self.options) for one, frame in zip(scores, frames, strict=True)])
         objects = scores[:, 1:] / np.maximum(scores[:, 1:].sum(axis=1, keepdims=True), _TINY)
         both = np.stack([scores[:, 0], 1 - scores[:, 0]], axis=1)

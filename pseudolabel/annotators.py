@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from pseudolabel.attention import label_by_attention, normalize, otsu_levels, otsu_mask, resize_maps
+from pseudolabel.decision import EVEN
 from pseudolabel.refine import dense_crf, refine_labels
 from pseudolabel.superpixels import segment_superpixels
 from pseudolabel.types import VOID, Annotation, BoolArray, Clip, FloatArray, LabelSpace, Scores, UInt8Array, is_object
 
-EVEN = 0.5
-"""The score from which foreground is likelier than background."""
 _CERTAIN = 1e-3  # no score is surer, so that the CRF may still overrule it
 
 

@@ -14,14 +14,11 @@ from datamodules.transforms import fit_longest_side, resize
 from datamodules.video import VideoReader
 from modules.predictors import Predictor
 from pseudolabel.align import ActionAligner
-from pseudolabel.decision import Decision
+from pseudolabel.decision import Decision, find_objects
 from pseudolabel.types import DataError, FloatArray, UInt8Array
 
 SCORE_BYTES = 512 * 2**20
 """Scores held at once; batches of large frames with many classes become smaller."""
-
-EVEN = 0.5
-"""Background's score from which on all objects together, whose sum is the rest, do not exceed it."""
 
 
 def segment_frames(
@@ -98,7 +95,7 @@ def label_scores(
     if threshold is not None:
         labels[best < threshold] = 0
     elif decision != "likeliest":
-        labels[_to_size(scores[0], size) >= EVEN] = 0
+        labels[~find_objects(1 - _to_size(scores[0], size), decision)] = 0
     return labels
 
 

@@ -251,10 +251,11 @@ def test_label_scores_by_hand() -> None:
     assert label_scores(edge, size=(1, 4), threshold=0.25).tolist() == [[0, 1, 1, 1]]
 
 
-def test_labels_of_objects_first_are_those_of_the_decision() -> None:
+@pytest.mark.parametrize("decision", ["object_first", "expected_overlap"])
+def test_labels_of_objects_first_are_those_of_the_decision(decision: Decision) -> None:
     scores = np.random.default_rng(0).dirichlet(np.full(4, 0.8), size=(5, 6)).transpose(2, 0, 1).astype(np.float32)
-    labels = label_scores(scores, size=(5, 6), decision="object_first")
-    np.testing.assert_array_equal(labels, decide(scores, "object_first"))
+    labels = label_scores(scores, size=(5, 6), decision=decision)
+    np.testing.assert_array_equal(labels, decide(scores, decision))
     assert (labels != decide(scores)).any()
     edge = np.array([[[1.0, 0.2]], [[0.0, 0.4]], [[0.0, 0.4]]], np.float32)  # background, grown: 1, 0.8, 0.4, 0.2
     assert label_scores(edge, size=(1, 4), decision="object_first").tolist() == [[0, 0, 1, 1]]

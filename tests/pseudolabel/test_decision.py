@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pseudolabel.decision import check_decision, decide
+from pseudolabel.decision import check_decision, decide, find_objects
 from pseudolabel.types import DataError
 
 SCORES = np.array([[[0.4, 0.5, 0.3]], [[0.35, 0.2, 0.1]], [[0.25, 0.3, 0.6]]], np.float32)  # (C, 1, 3)
@@ -21,10 +21,36 @@ def test_objects_together_exceed_the_background() -> None:
     assert found.tolist() == [[1, 0, 2]]  # even: background
 
 
-@pytest.mark.parametrize("decision", ["likeliest", "object_first"])
+@pytest.mark.parametrize("decision", ["likeliest", "object_first", "expected_overlap"])
 def test_frames_are_decided_each_by_itself(decision: str) -> None:
     both = decide(np.stack([SCORES, SCORES[:, :, ::-1]]), check_decision(decision))
     np.testing.assert_array_equal(both[1], both[0][:, ::-1])
+
+
+def test_the_expected_overlap_is_largest_below_one_half_where_a_network_is_unsure() -> None:
+    unsure = np.array([[0.55, 0.45, 0.4, 0.05]], np.float32)
+    by_count = [2 * unsure[0, :k].sum() / (k + unsure.sum()) for k in range(1, 5)]
+    assert np.argmax(by_count) == 2  # the three likeliest
+    assert find_objects(unsure, "expected_overlap").tolist() == [[True, True, True, False]]
+    assert find_objects(unsure, "object_first").tolist() == [[True, False, False, False]]
+    scores = np.stack([1 - unsure, 0.4 * unsure, 0.6 * unsure])
+    assert decide(scores, "expected_overlap").tolist() == [[2, 2, 2, 0]]
+
+
+def test_where_nothing_is_likelier_than_background_there_is_no_object() -> None:
+    frames = np.array([[[0.5, 0.4, 0.4]], [[0.9, 0.4, 0.4]]], np.float32)
+    assert find_objects(frames, "expected_overlap").sum(axis=(1, 2)).tolist() == [0, 3]
+
+
+def test_a_sure_network_decides_the_same_by_either() -> None:
+    sure = np.zeros((6, 8), np.float32)
+    sure[2:5, 3:7] = 0.98
+    assert (find_objects(sure, "expected_overlap") == find_objects(sure, "object_first")).all()
+    noisy = np.random.default_rng(0).random((30, 40)).astype(np.float32)
+    ranked = np.sort(noisy.ravel())[::-1].astype(np.float64)
+    best = 2 * np.cumsum(ranked) / (np.arange(1, ranked.size + 1) + ranked.sum())
+    taken = find_objects(noisy, "expected_overlap").sum()
+    assert best[taken - 1] == pytest.approx(best.max(), abs=1e-4)
 
 
 def test_an_unknown_decision_is_refused() -> None:
