@@ -28,7 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "discriminator": {"selector.use": "discriminator"},
     "classifier": {"selector.use": "classifier"},
     "no-crf": {"rounds.crf.enabled": False},
-    "paper-rounds": {"rounds.crf.enabled": False, "rounds.decision": "otsu"},
+    "otsu-no-crf": {"rounds.crf.enabled": False, "rounds.decision": "otsu"},
 }
 """The settings that each row of the table changes; everything else is as given."""
 

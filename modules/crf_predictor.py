@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from modules.predictors import Predictor
 from pseudolabel.refine import dense_crf
-from pseudolabel.types import DataError, FloatArray, UInt8Array
+from pseudolabel.types import DataError, FloatArray, UInt8Array, nearest_name
 
 _TINY = np.float32(1e-12)  # a pixel without any object has no shares
 
@@ -65,8 +66,22 @@ def check_crf(options: Mapping[str, Any], key: str = "crf") -> None:
         key: where they stand in the configuration.
 
     Raises:
-        DataError: ``enabled``, but the package pydensecrf2 is not installed.
+        DataError: ``enabled``, but the package pydensecrf2 is not installed; an option that is unknown or out of range
+            (a reach of 0 would end the process).
     """
+    known = [name for name in signature(dense_crf).parameters if name not in ("scores", "frame")]
+    for name, value in options.items():
+        if name == "enabled":
+            if not isinstance(value, bool):
+                raise DataError(f"{key}.enabled must be true or false, got {value!r}.")
+            continue
+        if name not in known:
+            raise DataError(f"{key} has no option '{name}'{nearest_name(name, known)} Known: {', '.join(known)}.")
+        above = name.endswith(("_xy", "_rgb")) or name == "floor"
+        number = isinstance(value, int if name == "iterations" else int | float) and not isinstance(value, bool)
+        if not (number and 0 <= value < float("inf") and (value > 0 or not above)):
+            kind = "a whole number of at least 0" if name == "iterations" else "above 0" if above else "at least 0"
+            raise DataError(f"{key}.{name} must be {kind}, got {value!r}.")
     if options["enabled"] and find_spec("pydensecrf") is None:
         raise DataError(
             f"{key}.enabled=true needs the package pydensecrf2. Install it (make install), or switch it off."

@@ -116,51 +116,60 @@ class PredictionAnnotator:
         within = scores[:, tags]
         best = tags[within.argmax(axis=1)].astype(np.uint8)
         foreground = within.max(axis=1) if self.decision == "argmax" else 1 - scores[:, 0]
-        unsure = np.zeros(foreground.shape, bool)
+        rival = scores[:, 0] if self.decision == "argmax" else 1 - foreground
+        odds = np.asarray(foreground / np.maximum(rival, _CERTAIN), np.float32)  # of foreground against background
+        likely = np.zeros(foreground.shape, bool)
         if self.decision == "otsu":
             likely, objects = sure_foreground(foreground)
-            unsure = likely & ~objects if self.unsure == "void" else unsure
         elif self.decision == "expected":
             objects = expected_foreground(foreground)
         else:
-            objects = foreground > (scores[:, 0] if self.decision == "argmax" else EVEN)
+            objects = foreground > rival
         if self.crf is not None:
-            objects = self._sharpen(clip.frames, foreground, objects)
+            objects = self._sharpen(clip.frames, odds, objects)
+        unsure = likely & ~objects if self.unsure == "void" else np.zeros(objects.shape, bool)
         raw = np.where(objects, best, np.where(unsure, VOID, 0)).astype(np.uint8)
         quality = [float(f[o].mean()) if o.any() else 0.0 for f, o in zip(foreground, objects, strict=True)]
         return Annotation(self.refiner(clip.frames, raw), np.asarray(quality, np.float32))
 
-    def _sharpen(self, frames: UInt8Array, foreground: FloatArray, objects: BoolArray) -> BoolArray:
-        """Fit objects (T, H, W) to the frames by the dense CRF; what would vanish in a frame stays as it was."""
-        within = np.clip(foreground, _CERTAIN, 1 - _CERTAIN)
+    def _sharpen(self, frames: UInt8Array, odds: FloatArray, objects: BoolArray) -> BoolArray:
+        """Fit objects (T, H, W) to the frames by the dense CRF; a frame whose object would vanish keeps it as it was.
+
+        The CRF weighs scores against colours, so it must take what was decided for even: the odds are divided by those
+        at which the frame's decision turns, halfway (in logarithms) between its least object and its likeliest rest.
+        """
+        logs = np.log(np.clip(odds, _CERTAIN, 1 / _CERTAIN))
         sharpened = objects.copy()
         for t in np.flatnonzero(objects.any(axis=(1, 2)) & ~objects.all(axis=(1, 2))):
-            level = (within[t][objects[t]].min() + within[t][~objects[t]].max()) / 2
-            odds = within[t] / (1 - within[t]) * (1 - level) / level  # of foreground, even at the level
-            scores = np.stack([1 / (1 + odds), odds / (1 + odds)])
-            kept = dense_crf(scores, frames[t], **(self.crf or {}))[1] > EVEN
+            level = (logs[t][objects[t]].min() + logs[t][~objects[t]].max()) / 2
+            object_score = 1 / (1 + np.exp(level - logs[t]))
+            kept = dense_crf(np.stack([1 - object_score, object_score]), frames[t], **(self.crf or {}))[1] > EVEN
             if kept.any():
                 sharpened[t] = kept
         return sharpened
 
 
-def expected_foreground(foreground: FloatArray) -> BoolArray:
+def expected_foreground(foreground: FloatArray, *, least: float = 0.2) -> BoolArray:
     """Take as many pixels of each frame, the likeliest, as foreground is expected there: the sum of its scores.
 
     A network's scores tell how often its labels were foreground. So their sum is the area that it would label if it
-    saw sharply; no threshold shrinks or swells what it learned from one version to the next.
+    saw sharply; no threshold shrinks or swells what it learned from one version to the next. (The dense CRF behind it
+    takes away what no colour supports.)
 
     Args:
         foreground: float32 (T, H, W) in [0, 1].
+        least: a frame without any higher score has no object, and a pixel of a lower one is none: many small scores
+            are no object.
 
     Returns:
         bool (T, H, W).
     """
     flat = foreground.reshape(len(foreground), -1)
     counts = np.rint(flat.sum(axis=1, dtype=np.float64)).astype(int)
-    order = np.argsort(-flat, axis=1, kind="stable")
     chosen = np.zeros(flat.shape, bool)
-    np.put_along_axis(chosen, order, np.arange(flat.shape[1]) < counts[:, None], axis=1)
+    for row, count, found in zip(flat, counts, chosen, strict=True):
+        if count > 0 and row.max() > row.min():
+            found[:] = row >= max(np.partition(row, -count)[-count], least)
     return chosen.reshape(foreground.shape)
 
 

@@ -43,27 +43,36 @@ def decide(scores: FloatArray, decision: Decision = "likeliest") -> UInt8Array:
     return np.where(find_objects(foreground / whole, decision), best, 0).astype(np.uint8)
 
 
-def find_objects(foreground: FloatArray, decision: Decision) -> BoolArray:
+def find_objects(foreground: FloatArray, decision: Decision, *, least: float = 0.2) -> BoolArray:
     """Find what is an object, whichever it is.
 
     ``"object_first"`` takes what is likelier an object than background. ``"expected_overlap"`` takes, in every frame,
-    all pixels from the score on that makes the expected Dice overlap with the object largest: 2 S_k / (k + S), where
-    the k likeliest pixels have the sum S_k of scores, and all pixels S. It is the best decision for that measure if
-    scores are probabilities (Lipton et al. 2014; Nowozin, CVPR 2014, for IoU): the less sure a network is, the lower
-    its best threshold. A frame where nothing is likelier an object than background has none.
+    all pixels from that score on which makes 2 S_k / (k + S) largest, where the k likeliest pixels have the sum S_k of
+    scores, and all pixels S: the Dice overlap to be expected in a frame of many pixels whose scores are probabilities
+    (Lipton et al. 2014; for IoU: Nowozin, CVPR 2014). The less sure a network is, the lower its best threshold, half of
+    that overlap. A frame where nothing is likelier an object than background has none.
 
     Args:
         foreground: float32 (..., H, W) in [0, 1], the share of all objects in a pixel's score.
         decision: ``"object_first"`` or ``"expected_overlap"``.
+        least: the threshold of ``"expected_overlap"`` is not lower, so that a haze of small scores is no object.
 
     Returns:
         bool (..., H, W).
+
+    Raises:
+        ValueError: another decision.
     """
-    if decision != "expected_overlap":
+    if decision == "object_first":
         return np.asarray(foreground > EVEN)
-    frames = foreground.reshape(-1, *foreground.shape[-2:])
-    found = [frame >= _best_threshold(frame) if frame.max() > EVEN else np.zeros(frame.shape, bool) for frame in frames]
-    return np.asarray(found, bool).reshape(foreground.shape)
+    if decision != "expected_overlap":
+        raise ValueError(f"'{decision}' does not find objects first")
+    found = np.zeros(foreground.shape, bool)
+    for index in np.ndindex(foreground.shape[:-2]):
+        frame = np.clip(foreground[index], 0.0, 1.0)
+        if frame.size and frame.max() > EVEN:
+            found[index] = frame >= max(_best_threshold(frame), least)
+    return found
 
 
 def _best_threshold(foreground: FloatArray) -> float:

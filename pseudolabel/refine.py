@@ -138,10 +138,10 @@ def dense_crf(
         frame: uint8 (H, W, 3), RGB.
         iterations: mean-field steps >= 0.
         bilateral_weight: weight of the term that joins near pixels of like colour.
-        bilateral_xy: its reach in pixels.
-        bilateral_rgb: its reach in colour, in 8-bit steps.
+        bilateral_xy: its reach in pixels, > 0.
+        bilateral_rgb: its reach in colour, in 8-bit steps, > 0.
         smooth_weight: weight of the term that joins near pixels.
-        smooth_xy: its reach in pixels.
+        smooth_xy: its reach in pixels, > 0.
         floor: least score, so that the logarithm stays finite.
 
     Returns:
@@ -155,7 +155,7 @@ def dense_crf(
     except ImportError:
         raise DataError(
             "Dense CRF: the package pydensecrf2 is not installed. Install it (make install), or switch the dense CRF "
-            "off: crf.enabled=false, predict.py crf=false."
+            "off: crf.enabled=false (recipe=ws2: rounds.crf.enabled=false), predict.py crf=false."
         ) from None
     if scores.ndim != 3 or not scores.size or frame.shape != (*scores.shape[1:], 3) or frame.dtype != np.uint8:
         raise DataError(

@@ -7,7 +7,7 @@ converges.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from modules.encoder2d import Encoder2D
 from modules.encoder3d import Encoder3D
 from modules.segmenter import Segmenter
 from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, SlicRefiner
+from pseudolabel.decision import Decision
 from pseudolabel.store import Index, PAStore
 from pseudolabel.types import Annotation, Clip, DataError, FloatArray
 from recipes.encoders import start_from_encoder, train_encoder2d, train_encoder3d
@@ -40,6 +41,7 @@ SWITCHES = {
     "refine.overlap": ("share", "iou"),
     "rounds.decision": ("otsu", "object_first", "expected", "argmax"),
     "rounds.unsure": ("background", "void"),
+    "segmenter.model.decision": get_args(Decision),
 }
 """The settings of the ablations and what each may be."""
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from modules.crf_predictor import CrfPredictor, with_crf
+import numpy as np
+import pytest
+
+from modules.crf_predictor import CrfPredictor, check_crf, with_crf
 from pseudolabel.decision import Decision, decide
-from pseudolabel.types import FloatArray, LabelSpace, Tag, UInt8Array
+from pseudolabel.types import DataError, FloatArray, LabelSpace, Tag, UInt8Array
 
 
 class Half:
@@ -52,14 +55,32 @@ class Torn(Half):
         return np.stack([half[:, 0], 0.6 * half[:, 1], 0.4 * half[:, 1]], axis=1)
 
 
-def test_objects_are_parted_from_the_background_together_where_they_are_decided_on_first() -> None:
+@pytest.mark.parametrize("decision", ["object_first", "expected_overlap"])
+def test_objects_are_parted_from_the_background_together_where_they_are_decided_on_first(decision: Decision) -> None:
     frames = np.full((1, 24, 30, 3), 40, np.uint8)
     frames[:, :, 15:] = 210
-    scores = CrfPredictor(Torn()).predict_scores(frames)
+    torn = Torn()
+    torn.decision = decision
+    scores = CrfPredictor(torn).predict_scores(frames)
     assert scores.shape == (1, 3, 24, 30) and np.allclose(scores.sum(1), 1, atol=1e-5)
-    assert (decide(scores, "object_first")[0] == np.where(np.arange(30) >= 15, 1, 0)).all()
+    assert (decide(scores, decision)[0] == np.where(np.arange(30) >= 15, 1, 0)).all()
     np.testing.assert_allclose(scores[:, 1], 1.5 * scores[:, 2], atol=1e-5)
     np.testing.assert_allclose(scores[:, 0], CrfPredictor(Half()).predict_scores(frames)[:, 0], atol=1e-5)
-    torn = Torn()
     torn.decision = "likeliest"
     assert CrfPredictor(torn).predict_scores(frames)[0, 0].mean() > scores[0, 0].mean()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bilateral_xy": 0}, "rounds.crf.bilateral_xy must be above 0, got 0"),
+        ({"smooth_weight": -1.0}, "rounds.crf.smooth_weight must be at least 0, got -1.0"),
+        ({"iterations": 2.5}, "rounds.crf.iterations must be a whole number of at least 0, got 2.5"),
+        ({"bilateral_rbg": 3.0}, "no option 'bilateral_rbg'.*bilateral_rgb"),
+        ({"enabled": None}, "rounds.crf.enabled must be true or false, got None"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_any_training(options: dict[str, Any], message: str) -> None:
+    check_crf({"enabled": False, "iterations": 0, "smooth_weight": 0.0}, "rounds.crf")
+    with pytest.raises(DataError, match=message):
+        check_crf({"enabled": False, **options}, "rounds.crf")

@@ -23,8 +23,10 @@ def test_objects_together_exceed_the_background() -> None:
 
 @pytest.mark.parametrize("decision", ["likeliest", "object_first", "expected_overlap"])
 def test_frames_are_decided_each_by_itself(decision: str) -> None:
-    both = decide(np.stack([SCORES, SCORES[:, :, ::-1]]), check_decision(decision))
-    np.testing.assert_array_equal(both[1], both[0][:, ::-1])
+    other = np.stack([1 - 1.6 * SCORES[1] - 1.3 * SCORES[2], 1.6 * SCORES[1], 1.3 * SCORES[2]])
+    both = decide(np.stack([SCORES, other]), check_decision(decision))
+    for frame, scores in zip(both, (SCORES, other), strict=True):
+        np.testing.assert_array_equal(frame, decide(scores, check_decision(decision)))
 
 
 def test_the_expected_overlap_is_largest_below_one_half_where_a_network_is_unsure() -> None:
@@ -42,11 +44,20 @@ def test_where_nothing_is_likelier_than_background_there_is_no_object() -> None:
     assert find_objects(frames, "expected_overlap").sum(axis=(1, 2)).tolist() == [0, 3]
 
 
+def test_a_haze_of_small_scores_beside_one_sure_pixel_is_no_object() -> None:
+    haze = np.full((40, 60), 0.05, np.float32)
+    haze[7, 8] = 0.51
+    assert find_objects(haze, "expected_overlap").sum() == 1
+    assert not find_objects(np.zeros((3, 4), np.float32), "expected_overlap").any()
+    with pytest.raises(ValueError, match="likeliest"):
+        find_objects(haze, "likeliest")
+
+
 def test_a_sure_network_decides_the_same_by_either() -> None:
     sure = np.zeros((6, 8), np.float32)
     sure[2:5, 3:7] = 0.98
     assert (find_objects(sure, "expected_overlap") == find_objects(sure, "object_first")).all()
-    noisy = np.random.default_rng(0).random((30, 40)).astype(np.float32)
+    noisy = np.random.default_rng(0).random((30, 40)).astype(np.float32) ** 2
     ranked = np.sort(noisy.ravel())[::-1].astype(np.float64)
     best = 2 * np.cumsum(ranked) / (np.arange(1, ranked.size + 1) + ranked.sum())
     taken = find_objects(noisy, "expected_overlap").sum()

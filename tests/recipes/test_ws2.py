@@ -18,6 +18,7 @@ from pseudolabel.annotators import (
 from pseudolabel.store import PAStore
 from pseudolabel.types import VOID, Annotation, Clip, DataError, LabelSpace, Tag
 from recipes import wise_selection, ws2
+from recipes.configuration import load_config
 from recipes.encoders import pick_videos
 from recipes.run_folder import RunFolder
 from recipes.wise_selection import WiseSelector
@@ -123,18 +124,51 @@ def test_a_prediction_keeps_to_the_tags_of_its_video() -> None:
     first = predicted("object_first")  # foreground as a whole against background, also where it is not sure
     assert (first.labels[0, :22] == 2).all() and not first.labels[0, 22:].any()
     assert first.quality == pytest.approx([(10 * 0.7 + 8 * 0.8 + 4 * 0.55) / 22])
-    expected = predicted("expected")  # 48 * (10 * 0.7 + 8 * 0.8 + 4 * 0.55 + 10 * 0.2) pixels, the likeliest first
-    assert (expected.labels > 0).sum() == round(48 * (7 + 6.4 + 2.2 + 2.0))
-    assert (expected.labels[0, :9] == 2).all() and (expected.labels[0, 10:18] == 2).all()
+    expected = predicted("expected")  # 17.6 rows are expected, and the likeliest 18 are 8 and 10 alike
+    assert (expected.labels[0, :18] == 2).all() and not expected.labels[0, 18:].any()
 
 
 def test_expected_foreground_keeps_the_area_of_what_was_learned() -> None:
-    foreground = np.zeros((3, 4, 10), np.float32)
-    foreground[0, :, :5], foreground[1, :, 2:6] = 0.5, 0.25
-    foreground[0, 0, 0] = 0.9
+    rng = np.random.default_rng(0)
+    foreground = np.zeros((2, 4, 10), np.float32)
+    foreground[0, :, :5] = rng.uniform(0.4, 0.6, (4, 5))
+    foreground[1, :, 2:6] = rng.uniform(0.2, 0.3, (4, 4))
     chosen = expected_foreground(foreground)
-    assert chosen.sum(axis=(1, 2)).tolist() == [10, 4, 0]
-    assert chosen[0, 0, 0] and chosen[0, :, :5].sum() == 10 and chosen[1, :, 2:6].sum() == 4
+    assert chosen.sum(axis=(1, 2)).tolist() == np.rint(foreground.sum(axis=(1, 2))).tolist()
+    assert chosen[0, :, :5].sum() == chosen[0].sum() and chosen[1, :, 2:6].sum() == chosen[1].sum()
+    for frame, taken in zip(foreground, chosen, strict=True):
+        assert frame[taken].min() > frame[~taken].max()
+
+
+def test_small_or_equal_scores_are_no_object_however_many_they_are() -> None:
+    haze = np.random.default_rng(0).uniform(0.05, 0.15, (1, 30, 40)).astype(np.float32)
+    assert not expected_foreground(haze).any()
+    assert not expected_foreground(np.full((1, 30, 40), 0.3, np.float32)).any()
+    haze[0, 3, 4] = 0.9
+    assert expected_foreground(haze).sum() == 1
+
+
+@pytest.mark.parametrize("decision", ["otsu", "object_first", "expected", "argmax"])
+@pytest.mark.parametrize("unsure", ["background", "void"])
+def test_a_dense_crf_without_weights_leaves_every_decision_as_it_is(decision: str, unsure: str) -> None:
+    pytest.importorskip("pydensecrf")
+    crf = {"bilateral_weight": 0.0, "smooth_weight": 0.0}
+    without, with_it = (predicted(decision, unsure=unsure, crf=options) for options in (None, crf))
+    assert np.array_equal(without.labels, with_it.labels)
+
+
+def test_what_the_dense_crf_drops_of_the_sure_may_be_void() -> None:
+    pytest.importorskip("pydensecrf")
+    video, _ = clip("green", frames=1)
+    video.frames = np.full((1, 32, 48, 3), 40, np.uint8)
+    scores = np.zeros((1, 3, 32, 48), np.float32)
+    scores[0, 2, 10:22, 10:22], scores[0, 2, 28, 40] = 0.9, 0.8  # a pixel alone
+    scores[0, 0] = 1 - scores[0, 2]
+    annotate = PredictionAnnotator(
+        SPACE, refiner(enabled=False), decision="otsu", unsure="void", crf={"smooth_weight": 9.0}
+    )
+    labels = annotate(video, scores).labels[0]
+    assert (labels[14:18, 14:18] == 2).all() and labels[28, 40] == VOID and labels[2, 2] == 0
 
 
 def test_the_dense_crf_fits_a_prediction_to_colours() -> None:
@@ -244,6 +278,11 @@ def test_frames_pass_by_the_discriminator_or_the_classifier(selecting: Any) -> N
 # --- stages
 
 
+def test_the_generated_actors_of_this_recipe_alone_wear_coats() -> None:
+    assert load_config("train", []).data.source.coats == 1.0
+    assert load_config("train", ["recipe=mcnn"]).data.source.coats == 0.0
+
+
 def recipe(tmp_path: Path, *more: str, masks: bool = False) -> WS2:
     root = tmp_path / "videos"
     cfg = tiny_config(videos_arguments(root if root.exists() else user_folder(root, masks=masks), tmp_path, *more))
@@ -259,6 +298,9 @@ def recipe(tmp_path: Path, *more: str, masks: bool = False) -> WS2:
         ("cues=none", "cues=none: expected both or actor or action"),
         ("selector.use=both", "selector.use=both: expected either or discriminator or classifier"),
         ("refine.overlap=dice", "refine.overlap=dice: expected share or iou"),
+        ("segmenter.model.decision=object", "segmenter.model.decision=object: expected likeliest or object_first or"),
+        ("rounds.decision=sure", "rounds.decision=sure: expected otsu or object_first or expected or argmax"),
+        ("rounds.crf.bilateral_xy=0", "rounds.crf.bilateral_xy must be above 0, got 0"),
         ("cues=action", "cues=action needs tags with actions"),
     ],
 )

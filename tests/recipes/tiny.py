@@ -22,6 +22,7 @@ TINY = [
     *["selector.discriminator.width=4", "selector.discriminator.batch_size=8"],
     *["segmenter.batch_size=4", "segmenter.crop=32"],
     *["segmenter.model.backbone_args.channels=[4,8,8,8]", "segmenter.model.rates=[1,2]"],
+    *["segmenter.model.output_stride=8"],
     *["segmenter.model.optimizer=adamw", "segmenter.model.lr=2.0e-4", "segmenter.model.head_multiplier=1.0"],
     *["segmenter.model.freeze_bn=true", "segmenter.init=encoder2d", "segmenter.scales=[1.0,1.0]"],
     *["rounds.max_epochs=1", "rounds.max_versions=2", "rounds.min_delta=-10", "rounds.patience=9"],
