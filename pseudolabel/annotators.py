@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from pseudolabel.attention import label_by_attention, normalize, otsu_levels, otsu_mask, resize_maps
 from pseudolabel.decision import EVEN
-from pseudolabel.refine import dense_crf, refine_labels
+from pseudolabel.refine import refine_labels
+from pseudolabel.sharpen import Sharpener
 from pseudolabel.superpixels import segment_superpixels
 from pseudolabel.types import VOID, Annotation, BoolArray, Clip, FloatArray, LabelSpace, Scores, UInt8Array, is_object
-
-_CERTAIN = 1e-3  # no score is surer, so that the CRF may still overrule it
 
 
 class SlicRefiner:
@@ -92,8 +90,7 @@ class PredictionAnnotator:
         refiner: fits raw labels to the frames.
         decision: ``"otsu"``, ``"object_first"``, ``"expected"`` or ``"argmax"``.
         unsure: ``"background"`` or ``"void"`` (neither trained on nor scored); of ``"otsu"``.
-        crf: options of :func:`pseudolabel.refine.dense_crf`, which then fits what is decided, all objects as one, to
-            colours before the refiner does; None = without.
+        sharpener: fits what is decided, all objects as one, to colours before the refiner does; None = without.
     """
 
     def __init__(
@@ -103,10 +100,10 @@ class PredictionAnnotator:
         *,
         decision: str = "otsu",
         unsure: str = "background",
-        crf: Mapping[str, Any] | None = None,
+        sharpener: Sharpener | None = None,
     ) -> None:
         self.space, self.refiner, self.decision, self.unsure = space, refiner, decision, unsure
-        self.crf = crf
+        self.sharpener = sharpener
 
     def __call__(self, clip: Clip, scores: Scores | None) -> Annotation:
         """Annotate a clip from the present network's scores (T, C, H, W)."""
@@ -117,7 +114,6 @@ class PredictionAnnotator:
         best = tags[within.argmax(axis=1)].astype(np.uint8)
         foreground = within.max(axis=1) if self.decision == "argmax" else 1 - scores[:, 0]
         rival = scores[:, 0] if self.decision == "argmax" else 1 - foreground
-        odds = np.asarray(foreground / np.maximum(rival, _CERTAIN), np.float32)  # of foreground against background
         likely = np.zeros(foreground.shape, bool)
         if self.decision == "otsu":
             likely, objects = sure_foreground(foreground)
@@ -125,28 +121,13 @@ class PredictionAnnotator:
             objects = expected_foreground(foreground)
         else:
             objects = foreground > rival
-        if self.crf is not None:
-            objects = self._sharpen(clip.frames, odds, objects)
+        if self.sharpener is not None:
+            share = foreground / np.maximum(foreground + rival, np.finfo(np.float32).tiny)
+            objects = self.sharpener(clip.frames, share, objects)
         unsure = likely & ~objects if self.unsure == "void" else np.zeros(objects.shape, bool)
         raw = np.where(objects, best, np.where(unsure, VOID, 0)).astype(np.uint8)
         quality = [float(f[o].mean()) if o.any() else 0.0 for f, o in zip(foreground, objects, strict=True)]
         return Annotation(self.refiner(clip.frames, raw), np.asarray(quality, np.float32))
-
-    def _sharpen(self, frames: UInt8Array, odds: FloatArray, objects: BoolArray) -> BoolArray:
-        """Fit objects (T, H, W) to the frames by the dense CRF; a frame whose object would vanish keeps it as it was.
-
-        The CRF weighs scores against colours, so it must take what was decided for even: the odds are divided by those
-        at which the frame's decision turns, halfway (in logarithms) between its least object and its likeliest rest.
-        """
-        logs = np.log(np.clip(odds, _CERTAIN, 1 / _CERTAIN))
-        sharpened = objects.copy()
-        for t in np.flatnonzero(objects.any(axis=(1, 2)) & ~objects.all(axis=(1, 2))):
-            level = (logs[t][objects[t]].min() + logs[t][~objects[t]].max()) / 2
-            object_score = 1 / (1 + np.exp(level - logs[t]))
-            kept = dense_crf(np.stack([1 - object_score, object_score]), frames[t], **(self.crf or {}))[1] > EVEN
-            if kept.any():
-                sharpened[t] = kept
-        return sharpened
 
 
 def expected_foreground(foreground: FloatArray, *, least: float = 0.2) -> BoolArray:

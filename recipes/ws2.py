@@ -23,6 +23,7 @@ from modules.encoder3d import Encoder3D
 from modules.segmenter import Segmenter
 from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, SlicRefiner
 from pseudolabel.decision import Decision
+from pseudolabel.sharpen import Sharpener
 from pseudolabel.store import Index, PAStore
 from pseudolabel.types import Annotation, Clip, DataError, FloatArray
 from recipes.encoders import start_from_encoder, train_encoder2d, train_encoder3d
@@ -69,7 +70,9 @@ class WS2:
                 raise DataError(f"{key}={OmegaConf.select(cfg, key)}: expected {' or '.join(known)}.")
         crf = to_plain(cfg.rounds.crf)
         check_crf(crf, "rounds.crf")
-        self.crf = {key: value for key, value in crf.items() if key != "enabled"} if crf["enabled"] else None
+        self.sharpener = Sharpener(crf, **to_plain(cfg.rounds.colours)) if crf.pop("enabled") else None
+        if self.sharpener is None and cfg.rounds.colours.weight:
+            raise DataError("rounds.colours.weight: colours need the dense CRF. Add rounds.crf.enabled=true.")
         self.use_actor = self.options.cues != "action"
         self.use_action = self.options.cues != "actor" and self.space.has_actions
         if not (self.use_actor or self.use_action):
@@ -201,7 +204,7 @@ class WS2:
             clips=self.workspace.clip,
             videos=self.workspace.annotated,
             annotator=PredictionAnnotator(
-                self.space, self.refiner, decision=options.decision, unsure=options.unsure, crf=self.crf
+                self.space, self.refiner, decision=options.decision, unsure=options.unsure, sharpener=self.sharpener
             ),
             selector=selector if self.options.selection == "wise" else self._select_all,
             folder=folder,

@@ -15,6 +15,7 @@ from pseudolabel.annotators import (
     expected_foreground,
     sure_foreground,
 )
+from pseudolabel.sharpen import Sharpener
 from pseudolabel.store import PAStore
 from pseudolabel.types import VOID, Annotation, Clip, DataError, LabelSpace, Tag
 from recipes import wise_selection, ws2
@@ -153,7 +154,7 @@ def test_small_or_equal_scores_are_no_object_however_many_they_are() -> None:
 def test_a_dense_crf_without_weights_leaves_every_decision_as_it_is(decision: str, unsure: str) -> None:
     pytest.importorskip("pydensecrf")
     crf = {"bilateral_weight": 0.0, "smooth_weight": 0.0}
-    without, with_it = (predicted(decision, unsure=unsure, crf=options) for options in (None, crf))
+    without, with_it = (predicted(decision, unsure=unsure, sharpener=one) for one in (None, Sharpener(crf)))
     assert np.array_equal(without.labels, with_it.labels)
 
 
@@ -165,28 +166,10 @@ def test_what_the_dense_crf_drops_of_the_sure_may_be_void() -> None:
     scores[0, 2, 10:22, 10:22], scores[0, 2, 28, 40] = 0.9, 0.8  # a pixel alone
     scores[0, 0] = 1 - scores[0, 2]
     annotate = PredictionAnnotator(
-        SPACE, refiner(enabled=False), decision="otsu", unsure="void", crf={"smooth_weight": 9.0}
+        SPACE, refiner(enabled=False), decision="otsu", unsure="void", sharpener=Sharpener({"smooth_weight": 9.0})
     )
     labels = annotate(video, scores).labels[0]
     assert (labels[14:18, 14:18] == 2).all() and labels[28, 40] == VOID and labels[2, 2] == 0
-
-
-def test_the_dense_crf_fits_a_prediction_to_colours() -> None:
-    pytest.importorskip("pydensecrf")
-    frames = np.full((2, 32, 48, 3), 40, np.uint8)
-    frames[:, 8:24, 12:36] = (40, 200, 40)
-    scores = np.zeros((2, 3, 32, 48), np.float32)
-    scores[:, 0] = 0.9
-    scores[0, 0, 6:22, 10:38] = 0.4  # too far up and too wide
-    scores[:, 2] = 1 - scores[:, 0]
-    video, _ = clip("green")
-    video.frames = frames
-    options = {"bilateral_weight": 8.0, "bilateral_xy": 40.0, "bilateral_rgb": 8.0, "smooth_weight": 1.0}
-    labels = PredictionAnnotator(SPACE, refiner(enabled=False), decision="object_first", crf=options)(video, scores)
-    truth = np.zeros((32, 48), np.uint8)
-    truth[8:24, 12:36] = 2
-    assert (labels.labels[0] == truth).mean() > 0.99
-    assert not labels.labels[1].any(), "a frame without an object gets none"
 
 
 def test_unsure_pixels_may_be_void() -> None:
@@ -301,12 +284,19 @@ def recipe(tmp_path: Path, *more: str, masks: bool = False) -> WS2:
         ("segmenter.model.decision=object", "segmenter.model.decision=object: expected likeliest or object_first or"),
         ("rounds.decision=sure", "rounds.decision=sure: expected otsu or object_first or expected or argmax"),
         ("rounds.crf.bilateral_xy=0", "rounds.crf.bilateral_xy must be above 0, got 0"),
+        ("rounds.colours.steps=0", "steps must be >= 1, got 0"),
         ("cues=action", "cues=action needs tags with actions"),
     ],
 )
 def test_a_switch_that_is_unknown_is_named(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         recipe(tmp_path, override)
+
+
+def test_colours_need_the_dense_crf(tmp_path: Path) -> None:
+    recipe(tmp_path, "rounds.colours.weight=1", "rounds.crf.enabled=true")
+    with pytest.raises(DataError, match="colours need the dense CRF. Add rounds.crf.enabled=true"):
+        recipe(tmp_path, "rounds.colours.weight=1", "rounds.crf.enabled=false")
 
 
 def test_plain_classes_have_no_motion_stage(tmp_path: Path) -> None:
