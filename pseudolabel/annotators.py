@@ -122,7 +122,7 @@ class PredictionAnnotator:
         else:
             objects = foreground > rival
         if self.sharpener is not None:
-            share = foreground / np.maximum(foreground + rival, np.finfo(np.float32).tiny)
+            share = np.asarray(foreground / np.maximum(foreground + rival, np.finfo(np.float32).tiny), np.float32)
             objects = self.sharpener(clip.frames, share, objects)
         unsure = likely & ~objects if self.unsure == "void" else np.zeros(objects.shape, bool)
         raw = np.where(objects, best, np.where(unsure, VOID, 0)).astype(np.uint8)
