@@ -27,12 +27,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no-refine": {"refine.enabled": False},
     "discriminator": {"selector.use": "discriminator"},
     "classifier": {"selector.use": "classifier"},
-    "no-crf": {"rounds.crf.enabled": False},
-    "otsu-no-crf": {"rounds.crf.enabled": False, "rounds.decision": "otsu"},
+    "no-colours": {"rounds.colours.weight": 0.0},
+    "no-crf": {"rounds.colours.weight": 0.0, "rounds.crf.enabled": False},
+    "otsu-no-crf": {"rounds.colours.weight": 0.0, "rounds.crf.enabled": False, "rounds.decision": "otsu"},
 }
 """The settings that each row of the table changes; everything else is as given."""
 
-_NOT_V0 = {"selection", "criterion", "selector.use", "rounds.crf.enabled", "rounds.decision"}
+_NOT_V0 = {
+    "selection",
+    "criterion",
+    "selector.use",
+    "rounds.colours.weight",
+    "rounds.crf.enabled",
+    "rounds.decision",
+}
 """Switches that leave PA.v0 as it is."""
 
 
