@@ -155,7 +155,8 @@ def dense_crf(
     except ImportError:
         raise DataError(
             "Dense CRF: the package pydensecrf2 is not installed. Install it (make install), or switch the dense CRF "
-            "off: crf.enabled=false (recipe=ws2: rounds.crf.enabled=false), predict.py crf=false."
+            "off: crf.enabled=false (recipe=ws2: rounds.crf.enabled=false rounds.colours.weight=0), predict.py "
+            "crf=false."
         ) from None
     if scores.ndim != 3 or not scores.size or frame.shape != (*scores.shape[1:], 3) or frame.dtype != np.uint8:
         raise DataError(

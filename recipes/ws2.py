@@ -23,7 +23,7 @@ from modules.encoder3d import Encoder3D
 from modules.segmenter import Segmenter
 from pseudolabel.annotators import AttentionAnnotator, PredictionAnnotator, SlicRefiner
 from pseudolabel.decision import Decision
-from pseudolabel.sharpen import Sharpener
+from pseudolabel.sharpen import Sharpener, check_colours
 from pseudolabel.store import Index, PAStore
 from pseudolabel.types import Annotation, Clip, DataError, FloatArray
 from recipes.encoders import start_from_encoder, train_encoder2d, train_encoder3d
@@ -68,11 +68,7 @@ class WS2:
         for key, known in SWITCHES.items():
             if OmegaConf.select(cfg, key) not in known:
                 raise DataError(f"{key}={OmegaConf.select(cfg, key)}: expected {' or '.join(known)}.")
-        crf = to_plain(cfg.rounds.crf)
-        check_crf(crf, "rounds.crf")
-        self.sharpener = Sharpener(crf, **to_plain(cfg.rounds.colours)) if crf.pop("enabled") else None
-        if self.sharpener is None and cfg.rounds.colours.weight:
-            raise DataError("rounds.colours.weight: colours need the dense CRF. Add rounds.crf.enabled=true.")
+        self.sharpener = self._new_sharpener()
         self.use_actor = self.options.cues != "action"
         self.use_action = self.options.cues != "actor" and self.space.has_actions
         if not (self.use_actor or self.use_action):
@@ -217,6 +213,20 @@ class WS2:
             reinit=options.reinit,
             workers=self.cfg.workers,
         )
+
+    def _new_sharpener(self) -> Sharpener | None:
+        """What fits predictions to colours, None if ``rounds.crf`` is off."""
+        crf, colours = to_plain(self.options.rounds.crf), to_plain(self.options.rounds.colours)
+        check_crf(crf, "rounds.crf")
+        check_colours(colours, "rounds.colours")
+        if crf.pop("enabled"):
+            return Sharpener(crf, **colours)
+        if colours["weight"]:
+            raise DataError(
+                f"rounds.colours.weight={colours['weight']} needs the dense CRF, which is off. Set "
+                "rounds.colours.weight=0, or rounds.crf.enabled=true."
+            )
+        return None
 
     def _select_all(self, index: Index) -> FloatArray:
         """selection=full: every training frame counts alike."""
