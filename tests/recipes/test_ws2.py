@@ -284,7 +284,7 @@ def recipe(tmp_path: Path, *more: str, masks: bool = False) -> WS2:
         ("segmenter.model.decision=object", "segmenter.model.decision=object: expected likeliest or object_first or"),
         ("rounds.decision=sure", "rounds.decision=sure: expected otsu or object_first or expected or argmax"),
         ("rounds.crf.bilateral_xy=0", "rounds.crf.bilateral_xy must be above 0, got 0"),
-        ("rounds.colours.steps=0", "steps must be >= 1, got 0"),
+        ("rounds.colours.steps=0", "rounds.colours.steps must be a whole number >= 1"),
         ("cues=action", "cues=action needs tags with actions"),
     ],
 )
@@ -293,10 +293,16 @@ def test_a_switch_that_is_unknown_is_named(tmp_path: Path, override: str, messag
         recipe(tmp_path, override)
 
 
-def test_colours_need_the_dense_crf(tmp_path: Path) -> None:
-    recipe(tmp_path, "rounds.colours.weight=1", "rounds.crf.enabled=true")
-    with pytest.raises(DataError, match="colours need the dense CRF"):
+def test_colours_need_the_dense_crf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WS2, "_encoder2d", lambda _: None)
+    made = recipe(tmp_path, "rounds.colours.weight=1", "rounds.crf.enabled=true", "rounds.crf.iterations=3")
+    assert made.sharpener is not None and made.sharpener.weight == 1 and made.sharpener.components == (8, 5)
+    assert made.sharpener.crf["iterations"] == 3 and "enabled" not in made.sharpener.crf
+    annotator = made._rounds(tmp_path).annotator
+    assert isinstance(annotator, PredictionAnnotator) and annotator.sharpener is made.sharpener
+    with pytest.raises(DataError, match="needs the dense CRF, which is off"):
         recipe(tmp_path, "rounds.colours.weight=1", "rounds.crf.enabled=false")
+    assert recipe(tmp_path, "rounds.colours.weight=0", "rounds.crf.enabled=false").sharpener is None
 
 
 def test_plain_classes_have_no_motion_stage(tmp_path: Path) -> None:
