@@ -17,7 +17,7 @@ from datamodules.records import VideoRecord
 from datamodules.transforms import crop_and_pad, jitter_colour, random_resized_box, resize
 from pseudolabel.sampling import clip_indices
 from pseudolabel.store import PARow, PAStore
-from pseudolabel.types import FloatArray, UInt8Array
+from pseudolabel.types import VOID, FloatArray, UInt8Array
 
 Sample = dict[str, Any]
 
@@ -172,6 +172,7 @@ class PseudoFrames(Dataset[Sample]):
         epoch: number of the epoch.
         scales: random scaling before the crop.
         jitter: strength of the colour jitter.
+        void_as: class id that the labels' void teaches; 255 = it teaches nothing.
     """
 
     def __init__(
@@ -187,10 +188,12 @@ class PseudoFrames(Dataset[Sample]):
         epoch: int = 0,
         scales: tuple[float, float] = (1.0, 1.0),
         jitter: float = 0.0,
+        void_as: int = VOID,
     ) -> None:
         self.cache, self.records, self.store, self.version = cache, records, store, version
         self.rows = [row for row in rows if row.selected and row.weight > 0]
         self.crop, self.seed, self.epoch, self.scales, self.jitter = crop, seed, epoch, scales, jitter
+        self.void_as = void_as
         self._positions = {
             name: {int(index): position for position, index in enumerate(cache.indices(records[name]))}
             for name in {row.video for row in self.rows}
@@ -202,7 +205,7 @@ class PseudoFrames(Dataset[Sample]):
     def __getitem__(self, item: int) -> Sample:
         row = self.rows[item]
         frame = np.asarray(self.cache.frames(self.records[row.video])[self._positions[row.video][row.frame]])
-        labels = self.store.read(self.version, row.video, row.frame)
+        labels = _without_void(self.store.read(self.version, row.video, row.frame), self.void_as)
         rng = np.random.default_rng((self.seed, self.epoch, item))
         image, labels = crop_and_pad(frame, labels, self.crop, rng, scales=self.scales)
         image = jitter_colour(image, rng, strength=self.jitter)
@@ -224,6 +227,7 @@ class PseudoVideos(Dataset[Sample]):
         rows: the validation frames.
         superpixels: number of superpixels per frame.
         compactness: SLIC's compactness.
+        void_as: class id as which the labels' void counts; 255 = it does not count.
     """
 
     def __init__(
@@ -236,9 +240,10 @@ class PseudoVideos(Dataset[Sample]):
         *,
         superpixels: int,
         compactness: float,
+        void_as: int = VOID,
     ) -> None:
         self.cache, self.records, self.store, self.version = cache, records, store, version
-        self.superpixels, self.compactness = superpixels, compactness
+        self.superpixels, self.compactness, self.void_as = superpixels, compactness, void_as
         self.frames: dict[str, list[int]] = {}
         for row in rows:
             self.frames.setdefault(row.video, []).append(row.frame)
@@ -257,7 +262,7 @@ class PseudoVideos(Dataset[Sample]):
         return {
             "frames": to_channels_first(np.asarray(self.cache.frames(record)[positions])),
             "superpixels": torch.from_numpy(slic[positions]),
-            "labels": torch.from_numpy(labels),
+            "labels": torch.from_numpy(_without_void(labels, self.void_as)),
         }
 
 
@@ -298,3 +303,8 @@ class TrueFrames(Dataset[Sample]):
             "labels": torch.from_numpy(mask.astype(np.int64)),
             "weight": np.float32(1),
         }
+
+
+def _without_void(labels: UInt8Array, label: int) -> UInt8Array:
+    """Return labels uint8 of any shape with ``label`` in the place of void."""
+    return labels if label == VOID else np.where(labels == VOID, np.uint8(label), labels)

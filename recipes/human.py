@@ -28,7 +28,7 @@ from modules.encoder2d import Encoder2D
 from modules.segmenter import Segmenter
 from pseudolabel.detect import Detector
 from pseudolabel.store import PAStore
-from pseudolabel.types import Annotator, DataError
+from pseudolabel.types import VOID, Annotator, DataError
 from recipes.context_store import ContextStore
 from recipes.detector_training import check_detector, train_detector
 from recipes.encoders import start_from_encoder, train_encoder2d
@@ -167,6 +167,7 @@ class Human:
             pictured=self._pictured(),
             keep=lambda reports: reports[-1],
             loggers=self.loggers,
+            last_void=self._last_void,
         )
 
     def add_supervision(self, folder: Path) -> dict[str, Any]:
@@ -181,7 +182,12 @@ class Human:
             folder,
             segmenter,
             lambda epoch: self.workspace.pseudo_frames(
-                self.store, version, self.cfg.segmenter, seed=self.cfg.seed, epoch=epoch
+                self.store,
+                version,
+                self.cfg.segmenter,
+                seed=self.cfg.seed,
+                epoch=epoch,
+                void_as=self._last_void,
             ),
             self.workspace,
             images,
@@ -257,6 +263,11 @@ class Human:
             reinit=options.reinit,
             workers=self.cfg.workers,
         )
+
+    @property
+    def _last_void(self) -> int:
+        """Class id that void teaches in the last round: background, or nothing."""
+        return 0 if self.cfg.selection.last_without_void else VOID
 
     def _annotator(self) -> Annotator:
         return annotator_of(self.cfg, self.contexts, lambda: self._new_segmenter().to(self.device))

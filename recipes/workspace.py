@@ -19,7 +19,7 @@ from datamodules.transforms import resize
 from datamodules.videos import VideosSource
 from modules.distributed import barrier, rank
 from pseudolabel.store import Index, PARow, PAStore
-from pseudolabel.types import Clip, DataError, FloatArray, LabelSpace
+from pseudolabel.types import VOID, Clip, DataError, FloatArray, LabelSpace
 
 SOURCES: dict[str, type[VideoSource]] = {"a2d": A2DSource, "synthetic": SyntheticSource, "videos": VideosSource}
 
@@ -162,9 +162,9 @@ class Workspace:
         return [record for record in records if len({getattr(tag, of) for tag in record.tags}) == 1]
 
     def pseudo_frames(
-        self, store: PAStore, version: int, options: DictConfig, *, seed: int, epoch: int
+        self, store: PAStore, version: int, options: DictConfig, *, seed: int, epoch: int, void_as: int = VOID
     ) -> PseudoFrames:
-        """Return the training crops of a version."""
+        """Return the training crops of a version; its void teaches ``void_as`` (255: nothing)."""
         rows = self.split_index(store.index(version), validation=False)
         return PseudoFrames(
             self.cache,
@@ -177,13 +177,21 @@ class Workspace:
             jitter=options.jitter,
             seed=seed,
             epoch=epoch,
+            void_as=void_as,
         )
 
-    def pseudo_videos(self, store: PAStore, version: int, slic: DictConfig) -> PseudoVideos:
-        """Return the validation videos with a version's labels."""
+    def pseudo_videos(self, store: PAStore, version: int, slic: DictConfig, *, void_as: int = VOID) -> PseudoVideos:
+        """Return the validation videos with a version's labels; their void counts as ``void_as`` (255: not)."""
         rows: list[PARow] = self.split_index(store.index(version), validation=True)
         return PseudoVideos(
-            self.cache, self.by_name, store, version, rows, superpixels=slic.n, compactness=slic.compactness
+            self.cache,
+            self.by_name,
+            store,
+            version,
+            rows,
+            superpixels=slic.n,
+            compactness=slic.compactness,
+            void_as=void_as,
         )
 
 

@@ -139,6 +139,25 @@ def test_labels_lie_on_their_object(shared_toy: Toy) -> None:
             assert bool((bright | (sample["labels"] == 0)).all())
 
 
+def test_void_teaches_and_counts_as_what_it_is_told_to(toy: Toy) -> None:
+    toy.store.begin(1)
+    for record in toy.records:
+        clip = toy.clip(record.name)
+        labels = np.full(clip.frames.shape[:3], 2, np.uint8)
+        labels[:, :, 10:20] = 255
+        toy.store.write(1, clip, Annotation(labels, np.ones(4, np.float32)))
+    toy.store.publish(1)
+    for void_as in (255, 0):
+        frames = pseudo_frames(toy, 1, void_as=void_as)
+        assert {int(label) for item in range(len(frames)) for label in frames[item]["labels"].unique()} == {2, void_as}
+        rows = toy.rows(1, ["red0"])
+        videos = PseudoVideos(
+            toy.cache, toy.by_name, toy.store, 1, rows, superpixels=20, compactness=10.0, void_as=void_as
+        )
+        assert bool((videos[0]["labels"][:, :, 10:20] == void_as).all())
+        assert int((videos[0]["labels"] == 2).sum()) == 4 * 32 * 38
+
+
 def test_pseudo_videos_hold_whole_frames(shared_toy: Toy) -> None:
     names = ["red0", "green3"]
     rows = [row for row in shared_toy.rows(0, names) if row.frame != 1]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pseudolabel.boxes import box_iou
 from pseudolabel.store import PAStore
 from pseudolabel.types import DataError
 from recipes.configuration import load_config
+from recipes.workspace import Workspace
 from tests.datamodules.fakes import write_table
 from tests.recipes.human_toys import boxes_table, human_config
 from tests.recipes.moving import moving_folder, stills_folder
@@ -103,6 +105,29 @@ def test_other_ways_of_using_videos(data: Path, finished: Path, tmp_path: Path, 
     assert len(results["models"]) == 2
     rows = [row for row in PAStore(tmp_path / "runs/tiny/pa").index(0) if row.video == "video1"]
     assert all(row.area >= 0.15 for row in rows), "EM-Adapt promises the tag a fifth of every frame"
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_void_in_boxes_is_background_in_the_last_round_alone(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bool
+) -> None:
+    taught: set[tuple[str, int, int]] = set()
+
+    def spy(name: str, make: Callable[..., object]) -> Callable[..., object]:
+        def noted(self: Workspace, store: PAStore, version: int, *args: object, **options: int) -> object:
+            taught.add((name, version, options["void_as"]))
+            return make(self, store, version, *args, **options)
+
+        return noted
+
+    for name in ("pseudo_frames", "pseudo_videos"):
+        monkeypatch.setattr(Workspace, name, spy(name, getattr(Workspace, name)))
+    _continued(finished, tmp_path, VIDEOS, VIDEOS)
+    by_boxes = ["energy.void_in_boxes=true", "energy.lambda_r=1.0", "energy.lambda_e=0.0"]
+    more = [*by_boxes, f"selection.last_without_void={str(last).lower()}"]
+    train(human_config(data, tmp_path, [*more, "twin=false", "rounds.max_epochs=2", "crf.enabled=false"]))
+    in_last = 0 if last else 255
+    assert taught == {(n, v, void) for n in ("pseudo_frames", "pseudo_videos") for v, void in ((0, 255), (1, in_last))}
 
 
 def test_extra_supervision_joins_in_the_last_round(data: Path, finished: Path, tmp_path: Path) -> None:
