@@ -85,32 +85,32 @@ class Sharpener:
         evidence = np.log(np.clip(foreground, _CERTAIN, None)) - np.log(np.clip(1 - foreground, _CERTAIN, None))
         for t in parted:
             evidence[t] -= (evidence[t][objects[t]].min() + evidence[t][~objects[t]].max()) / 2
-        bins = bin_colours(frames, np.ones(objects.shape, bool)) if self.weight else None
-        for _ in range(self.steps if bins is not None else 1):
-            ratio = self._colour_ratio(bins, found, parted) if bins is not None else None
+        bins = bin_colours(frames, np.ones(objects.shape, bool))
+        for _ in range(self.steps if self.weight else 1):
+            colours = self._colour_evidence(bins, found, parted)
             for t in parted:
-                colours = self.weight * ratio[bins.codes[t]] if bins is not None and ratio is not None else 0.0
-                score = expit(evidence[t] + colours).astype(np.float32)
+                score = expit(evidence[t] + colours[bins.codes[t]]).astype(np.float32)
                 kept = dense_crf(np.stack([1 - score, score]), frames[t], **self.crf)[1] > EVEN
                 if kept.any() and not kept.all():
                     found[t] = kept
         return found
 
-    def _colour_ratio(self, bins: ColourBins, objects: BoolArray, counted: npt.NDArray[np.int64]) -> FloatArray | None:
-        """Return how much likelier each bin's colour is inside than outside, a logarithm, float32 (B,); or None."""
+    def _colour_evidence(self, bins: ColourBins, objects: BoolArray, counted: npt.NDArray[np.int64]) -> FloatArray:
+        """Return what each bin's colour says for an object, weighted logarithms of odds, float32 (B,); 0 = nothing."""
         held = np.zeros((2, len(bins.colours)))  # outside, inside
         for t in counted:
             for side, chosen in enumerate((~objects[t], objects[t])):
                 held[side] += np.bincount(bins.codes[t][chosen], minlength=held.shape[1])
-        if held.sum(axis=1).min() <= LEAST_SHARE * held.sum():
-            return None
+        if not self.weight or held.sum(axis=1).min() <= LEAST_SHARE * held.sum():
+            return np.zeros(len(bins.colours), np.float32)
         outside, inside = (
             fit_mixture(bins.colours, weights=weights, components=components, regularisation=bins.noise).log_likelihood(
                 bins.colours
             )
             for weights, components in zip(held, self.components, strict=True)
         )
-        return np.clip(inside - outside, -_MOST_EVIDENCE, _MOST_EVIDENCE).astype(np.float32)
+        ratio = np.clip(inside - outside, -_MOST_EVIDENCE, _MOST_EVIDENCE)
+        return (self.weight * ratio).astype(np.float32)
 
 
 def check_colours(options: Mapping[str, Any] | None, key: str) -> None:
