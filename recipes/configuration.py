@@ -17,6 +17,9 @@ from pseudolabel.types import DataError, nearest_name
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
+_LEAST = {"workers": 1, "workers_per_loader": 0}
+"""Numbers that every command shares and the least that each may be."""
+
 
 def load_config(name: str, overrides: list[str] | None = None) -> DictConfig:
     """Compose ``configs/<name>.yaml`` with overrides such as ``["data=videos", "data.root=…"]``.
@@ -31,6 +34,7 @@ def load_config(name: str, overrides: list[str] | None = None) -> DictConfig:
             cfg = compose(name, overrides=overrides)
             OmegaConf.to_container(cfg, resolve=True)
             _check_kinds(compose(name, overrides=_choices(overrides)), cfg)
+            _check_least(cfg)
             return cfg
         except (HydraException, OmegaConfBaseException) as error:
             raise DataError(_explain(name, overrides, str(error))) from error
@@ -65,6 +69,13 @@ def _check_kinds(default: DictConfig, cfg: DictConfig) -> None:
             kind = {bool: "true or false", int: "a whole number", float: "a number"}
             expected = kind.get(type(before), f"something like {before}")
             raise DataError(f"{key}={now}: expected {expected}; the default is {before}.")
+
+
+def _check_least(cfg: DictConfig) -> None:
+    """Refuse shared numbers that would only fail in the midst of the work."""
+    for key, least in _LEAST.items():
+        if (value := OmegaConf.select(cfg, key)) is not None and value < least:
+            raise DataError(f"{key}={value}: expected at least {least}.")
 
 
 def _explain(name: str, overrides: list[str], message: str) -> str:

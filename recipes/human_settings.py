@@ -32,6 +32,7 @@ LEAST = {
     **dict.fromkeys(("segmenter.crop", "encoder2d.epochs", "extra.epochs", "key_frames.changes"), 1),
     **dict.fromkeys(("key_frames.most", "detector.most", "box_detector.epochs", "box_detector.batch_size"), 1),
     "negative_frames": 0,
+    "finish.epochs": 0,
     "extra.fill": 0,
 }
 """Numbers and the least that each may be."""
