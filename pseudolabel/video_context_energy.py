@@ -8,7 +8,7 @@ Shots share no edge and no supervoxel, so each is solved by itself, by one exact
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from pseudolabel.graphs import Cliques, Float64Array, robust_cliques
 from pseudolabel.matching import Confidence, match_proposals
 from pseudolabel.types import VOID, Annotation, BoolArray, DataError, FloatArray, Int32Array, Scores, UInt8Array
 from pseudolabel.video_context import VideoContext
+
+Quality = Literal["probability", "network"]
+"""What the quality of a mask is the mean of."""
 
 _ROUNDING = 1e-3  # a softmax in half precision may leave [0, 1] by so much
 
@@ -38,6 +41,9 @@ class VideoContextSettings:
         fill: weight in Eq. 3 of the share of its tight box that a proposal fills, >= 0 (ours; 0 is the paper).
         confidence: what Eq. 3 adds of the scores, ``"mean"`` (the paper) or ``"overlap"`` (ours); see
             :func:`pseudolabel.matching.best_proposals`.
+        quality: of what omega is the mean: ``"probability"``, P of Eq. 4, or ``"network"``, the network's confidence
+            alone. The paper has "the predicted probabilities", its word for both. P is above lambda_r wherever a box
+            is, so it hardly tells a wrong box; the network can. Without a network both are P.
         void_in_boxes: what a box holds beside the object becomes void in frames that have one (ours): the detector says
             that it may well be object, and a network that is told otherwise finds less of it in every round.
 
@@ -53,6 +59,7 @@ class VideoContextSettings:
     epsilon: float = 0.01
     fill: float = 0.0
     confidence: Confidence = "mean"
+    quality: Quality = "probability"
     void_in_boxes: bool = False
 
     def __post_init__(self) -> None:
@@ -66,6 +73,8 @@ class VideoContextSettings:
             )
         if self.confidence not in ("mean", "overlap"):
             raise DataError(f"Video context: confidence must be 'mean' or 'overlap', got '{self.confidence}'.")
+        if self.quality not in get_args(Quality):
+            raise DataError(f"Video context: quality must be 'probability' or 'network', got '{self.quality}'.")
         if not 0 < self.q <= 0.5:
             raise DataError(f"Video context: q must be in (0, 0.5], got {self.q}: above it the cut is not exact.")
         if not 0 < self.epsilon < 0.5:
@@ -147,8 +156,8 @@ def node_probability(
             f"Video context: {int(wrong.sum())} of the network's scores are NaN or outside of [0, 1], the first in "
             f"frame {int(context.indices[np.argwhere(wrong)[0, 0]])}. Pass the softmax of finite logits."
         )
-    mean = np.clip(_node_means(context, confidence, "scores"), 0, 1)
-    return (settings.lambda_r * share + settings.lambda_e * mean).astype(np.float32)
+    mean = _mean_confidence(context, confidence)
+    return np.asarray(settings.lambda_r * share + settings.lambda_e * mean, np.float32)
 
 
 def unary_costs(probability: FloatArray, *, epsilon: float) -> Float64Array:
@@ -224,8 +233,8 @@ def infer_masks(
         label: class id of the object, 1..254.
 
     Returns:
-        labels uint8 (K, H, W), 0 or ``label``; quality omega (K,), the mean P over the nodes that are labelled object,
-        0 where there are none.
+        labels uint8 (K, H, W), 0 or ``label``; quality omega (K,), the mean P (or confidence, see ``settings.quality``)
+        over the nodes that are labelled object, 0 where there are none.
 
     Raises:
         DataError: scores do not fit the context or are no probabilities, or the label is out of its range.
@@ -239,6 +248,8 @@ def infer_masks(
     labels = np.where(chosen, np.uint8(label), np.uint8(0))[context.nodes]
     if settings.void_in_boxes:
         _leave_out_boxes(labels, context)
+    if settings.quality == "network" and confidence is not None:
+        probability = _mean_confidence(context, confidence)
     return Annotation(labels, labelling_quality(context, chosen, probability))
 
 
@@ -252,7 +263,7 @@ def _leave_out_boxes(labels: UInt8Array, context: VideoContext) -> None:
 
 
 def labelling_quality(context: VideoContext, chosen: BoolArray, probability: FloatArray) -> FloatArray:
-    """Return omega, float32 (K,): the mean P (N,) over each frame's nodes that are object (N,), 0 where none is."""
+    """Return omega, float32 (K,): the mean of (N,) over each frame's nodes that are object (N,), 0 where none is."""
     frames = context.node_frame[chosen]
     counts = np.bincount(frames, minlength=context.num_frames)
     sums = np.bincount(frames, probability[chosen], minlength=context.num_frames)
@@ -271,6 +282,10 @@ def _confidence(context: VideoContext, scores: Scores | None, label: int) -> Flo
             f"got {scores.shape}. Resize them to the size at which the context was made."
         )
     return np.asarray(scores[:, label], np.float32)
+
+
+def _mean_confidence(context: VideoContext, confidence: FloatArray) -> FloatArray:
+    return np.clip(_node_means(context, confidence, "scores"), 0, 1).astype(np.float32)
 
 
 def _node_means(context: VideoContext, values: npt.NDArray[Any], name: str) -> Float64Array:

@@ -2,6 +2,9 @@
 
 A network that makes masks must not learn it: what its masks miss of an object it would miss as well, and so the next
 masks more. Taught after the rounds, from each round's network and masks, it costs no mask.
+
+Networks of one place on the way of training can be averaged weight by weight (Izmailov et al., UAI 2018): the mean of
+the last rounds depends less on the chance of each.
 """
 
 from __future__ import annotations
@@ -9,12 +12,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
+from torch.optim.swa_utils import AveragedModel
 
 from datamodules.datasets import PseudoFrames
+from modules.checkpoints import save_weights
 from modules.distributed import barrier, rank
 from modules.segmenter import Segmenter
 from recipes.fitting import fit_steps
@@ -28,43 +33,45 @@ def finish_rounds(
     *,
     loggers: list[Logger],
 ) -> dict[str, Any]:
-    """Fine-tune the network of every round on its own masks; ``best.ckpt`` is the last round's.
+    """Fine-tune the network of every round on its own masks, and average it with those of the rounds before.
 
     Args:
-        cfg: the whole configuration; ``finish.epochs`` and ``segmenter``.
-        folder: of the stage; gets ``v<n>/best.ckpt`` for every version n, and those that are there are not made again.
+        cfg: the whole configuration; ``finish.epochs``, ``finish.average`` and ``segmenter``.
+        folder: of the stage; gets ``v<n>/best.ckpt``, fine-tuned, and ``v<n>.ckpt``, averaged over the last
+            ``finish.average`` of them, for every version n; ``best.ckpt`` is the last average. A stage that was killed
+            goes on with the version at which it was.
         weights: checkpoint of every version's network, one at least.
         frames: version, epoch -> the frames that teach it.
         loggers: of Lightning.
 
     Returns:
-        ``epochs`` and ``steps`` of the last round, and ``weights`` (of each version, relative to the run folder).
+        ``epochs`` and ``steps`` of the last version, and ``weights``, the averages (relative to the run folder).
     """
     found: dict[str, Any] = {}
-    made = []
+    own = [folder / f"v{version}" for version in range(len(weights))]
     for version, start in enumerate(weights):
-        own = folder / f"v{version}"
-        own.mkdir(exist_ok=True)
-        made.append(own / "best.ckpt")
-        last = version == len(weights) - 1
-        if made[-1].exists() and not last:
+        if (own[version] / "best.ckpt").exists() and start != weights[-1]:
             continue
-        segmenter = Segmenter.load(start).train()
+        own[version].mkdir(exist_ok=True)
         found = fit_steps(
             cfg,
-            own,
-            segmenter,
+            own[version],
+            Segmenter.load(start).train(),
             lambda epoch, version=version: frames(version, epoch),  # type: ignore[misc]
             batch_size=cfg.segmenter.batch_size,
             epochs=cfg.finish.epochs,
             stage=f"{folder.name} v{version}",
             loggers=loggers,
         )
+    kept = [folder / f"v{version}.ckpt" for version in range(len(weights))]
     if rank() == 0:
-        shutil.copy2(made[-1], folder / "best.ckpt")
+        for version, path in enumerate(kept):
+            last = own[max(0, version + 1 - cfg.finish.average) : version + 1]
+            mean = AveragedModel(Segmenter.load(last[0] / "best.ckpt"), use_buffers=True)
+            for each in last:
+                mean.update_parameters(Segmenter.load(each / "best.ckpt"))
+            save_weights(cast(Segmenter, mean.module), path)
+        shutil.copy2(kept[-1], folder / "best.ckpt")
     barrier()
-    return {
-        "epochs": found["epochs"],
-        "steps": found["steps"],
-        "weights": [str(path.relative_to(folder.parent)) for path in made],
-    }
+    paths = [str(path.relative_to(folder.parent)) for path in kept]
+    return {"epochs": found["epochs"], "steps": found["steps"], "weights": paths}

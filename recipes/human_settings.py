@@ -33,6 +33,7 @@ LEAST = {
     **dict.fromkeys(("key_frames.most", "detector.most", "box_detector.epochs", "box_detector.batch_size"), 1),
     "negative_frames": 0,
     "finish.epochs": 0,
+    "finish.average": 1,
     "extra.fill": 0,
 }
 """Numbers and the least that each may be."""

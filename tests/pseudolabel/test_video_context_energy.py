@@ -187,6 +187,23 @@ def test_scores_bring_what_boxes_miss() -> None:
     assert not infer_masks(context, scores, trusting, label=1).labels.any()  # another class
 
 
+def test_the_networks_quality_tells_a_wrong_box_and_probability_hardly_does() -> None:
+    _, masks, context = two_shots()
+    scores = np.zeros((6, 2, 24, 32), np.float32)
+    scores[:, 1] = 0.2  # the network doubts frame 1's box
+    scores[:, 0] = 0.8
+    settings = replace(SETTINGS, pairwise=0.0, higher=0.0)
+    by_box, by_network = (
+        infer_masks(context, scores, replace(settings, quality=of)) for of in ("probability", "network")
+    )
+    np.testing.assert_array_equal(by_box.labels, by_network.labels)
+    np.testing.assert_array_equal(by_box.labels[1] > 0, masks[1])
+    np.testing.assert_allclose([by_box.quality[1], by_network.quality[1]], [0.6, 0.2], rtol=1e-5)
+    assert not by_network.quality[[0, 2, 3, 4, 5]].any(), "no mask, no quality"
+    first = infer_masks(context, None, replace(settings, quality="network"))
+    np.testing.assert_allclose(first.quality[1], 1.0, err_msg="without a network it is P")
+
+
 def test_quality_is_a_mean_over_nodes_not_pixels() -> None:
     context = two_shots()[2]
     chosen = np.zeros(12, bool)

@@ -134,12 +134,13 @@ def test_finishing_teaches_every_rounds_network_what_its_masks_leave_out_and_cha
     masks = [{path.name: path.read_bytes() for path in (run / "pa/v1").rglob("*.png")} for run in runs]
     assert masks[0] and masks[0] == masks[1]
     for version in (0, 1):
-        before, after = (
-            read_checkpoint(runs[1] / path)["state_dict"]
-            for path in (f"segmenter/v{version}.ckpt", f"finish/v{version}/best.ckpt")
-        )
+        before, after = (_weights(runs[1] / path) for path in (f"segmenter/v{version}.ckpt", f"finish/v{version}.ckpt"))
         assert any(not torch.equal(before[key], after[key]) for key in before)
-    assert (runs[1] / "finish/best.ckpt").read_bytes() == (runs[1] / "finish/v1/best.ckpt").read_bytes()
+    assert (runs[1] / "finish/best.ckpt").read_bytes() == (runs[1] / "finish/v1.ckpt").read_bytes()
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    return dict(read_checkpoint(path)["state_dict"])
 
 
 def test_finishing_goes_on_where_it_was_killed(data: Path, finished: Path, tmp_path: Path) -> None:
@@ -147,8 +148,14 @@ def test_finishing_goes_on_where_it_was_killed(data: Path, finished: Path, tmp_p
     run = _continued(finished, tmp_path, whole, (*VIDEOS, "pa", "segmenter"))
     shutil.copytree(run / "segmenter", run / "finish/v0")  # as if round 1 had been finished: its weights stay
     kept = (run / "finish/v0/best.ckpt").read_bytes()
-    results = train(human_config(data, tmp_path, more))
+    results = train(human_config(data, tmp_path, [*more, "finish.average=2"]))
     assert (run / "finish/v0/best.ckpt").read_bytes() == kept != (run / "finish/v1/best.ckpt").read_bytes()
+    first, second = (_weights(run / f"finish/v{version}/best.ckpt") for version in (0, 1))
+    alone, mean = (_weights(run / f"finish/v{version}.ckpt") for version in (0, 1))
+    assert all(torch.equal(alone[key], first[key]) for key in first), "there is none before to average with"
+    floating = [key for key in mean if mean[key].is_floating_point()]
+    assert all(torch.allclose(mean[key], (first[key] + second[key]) / 2, atol=1e-6) for key in floating)
+    assert any("running_mean" in key for key in floating)
     assert len(results["models"]) == 2 and json.loads((run / "state.json").read_text())["finish"]["epochs"] == 1
 
 
