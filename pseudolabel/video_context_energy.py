@@ -12,14 +12,15 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from pseudolabel.energy import minimize_binary
 from pseudolabel.graphs import Cliques, Float64Array, robust_cliques
-from pseudolabel.matching import Confidence, match_proposals
+from pseudolabel.matching import Confidence, match_proposals, painted_scores
 from pseudolabel.types import VOID, Annotation, BoolArray, DataError, FloatArray, Int32Array, Scores, UInt8Array
 from pseudolabel.video_context import VideoContext
 
-Quality = Literal["probability", "network"]
+Quality = Literal["probability", "prediction"]
 """What the quality of a mask is the mean of."""
 
 _ROUNDING = 1e-3  # a softmax in half precision may leave [0, 1] by so much
@@ -41,9 +42,10 @@ class VideoContextSettings:
         fill: weight in Eq. 3 of the share of its tight box that a proposal fills, >= 0 (ours; 0 is the paper).
         confidence: what Eq. 3 adds of the scores, ``"mean"`` (the paper) or ``"overlap"`` (ours); see
             :func:`pseudolabel.matching.best_proposals`.
-        quality: of what omega is the mean: ``"probability"``, P of Eq. 4, or ``"network"``, the network's confidence
-            alone. The paper has "the predicted probabilities", its word for both. P is above lambda_r wherever a box
-            is, so it hardly tells a wrong box; the network can. Without a network both are P.
+        quality: of what omega is the mean: ``"probability"``, P of Eq. 4, or ``"prediction"``, what was predicted
+            alone: by the network, and before there is one by the detector, whose scores count within the proposals of
+            its boxes (margins, scores of a video beyond [0, 1], through the logistic function, SPEC H-g). The paper
+            has "the predicted probabilities". P is above lambda_r wherever a box is, so it hardly tells a wrong box.
         void_in_boxes: what a box holds beside the object becomes void in frames that have one (ours): the detector says
             that it may well be object, and a network that is told otherwise finds less of it in every round.
 
@@ -74,7 +76,7 @@ class VideoContextSettings:
         if self.confidence not in ("mean", "overlap"):
             raise DataError(f"Video context: confidence must be 'mean' or 'overlap', got '{self.confidence}'.")
         if self.quality not in get_args(Quality):
-            raise DataError(f"Video context: quality must be 'probability' or 'network', got '{self.quality}'.")
+            raise DataError(f"Video context: quality must be 'probability' or 'prediction', got '{self.quality}'.")
         if not 0 < self.q <= 0.5:
             raise DataError(f"Video context: q must be in (0, 0.5], got {self.q}: above it the cut is not exact.")
         if not 0 < self.epsilon < 0.5:
@@ -233,8 +235,8 @@ def infer_masks(
         label: class id of the object, 1..254.
 
     Returns:
-        labels uint8 (K, H, W), 0 or ``label``; quality omega (K,), the mean P (or confidence, see ``settings.quality``)
-        over the nodes that are labelled object, 0 where there are none.
+        labels uint8 (K, H, W), 0 or ``label``; quality omega (K,), the mean P (or what was predicted, see
+        ``settings.quality``) over the nodes that are labelled object, 0 where there are none.
 
     Raises:
         DataError: scores do not fit the context or are no probabilities, or the label is out of its range.
@@ -248,8 +250,9 @@ def infer_masks(
     labels = np.where(chosen, np.uint8(label), np.uint8(0))[context.nodes]
     if settings.void_in_boxes:
         _leave_out_boxes(labels, context)
-    if settings.quality == "network" and confidence is not None:
-        probability = _mean_confidence(context, confidence)
+    if settings.quality == "prediction":
+        predicted = _detector_confidence(context, settings) if confidence is None else confidence
+        probability = _mean_confidence(context, predicted)
     return Annotation(labels, labelling_quality(context, chosen, probability))
 
 
@@ -282,6 +285,18 @@ def _confidence(context: VideoContext, scores: Scores | None, label: int) -> Flo
             f"got {scores.shape}. Resize them to the size at which the context was made."
         )
     return np.asarray(scores[:, label], np.float32)
+
+
+def _detector_confidence(context: VideoContext, settings: VideoContextSettings) -> FloatArray:
+    """Return the score of the surest box whose proposal holds a pixel, float32 (K, H, W) in [0, 1]."""
+    scores = np.concatenate([boxes.scores for boxes in context.boxes])
+    margins = bool(((scores < 0) | (scores > 1)).any())
+    found = np.zeros(context.nodes.shape, np.float32)
+    for one, boxes, pool in zip(found, context.boxes, context.proposals, strict=True):
+        if len(boxes.scores):
+            given = expit(boxes.scores) if margins else boxes.scores
+            one[:] = painted_scores(replace(boxes, scores=np.nan_to_num(given)), pool, fill=settings.fill)
+    return found
 
 
 def _mean_confidence(context: VideoContext, confidence: FloatArray) -> FloatArray:

@@ -187,21 +187,27 @@ def test_scores_bring_what_boxes_miss() -> None:
     assert not infer_masks(context, scores, trusting, label=1).labels.any()  # another class
 
 
-def test_the_networks_quality_tells_a_wrong_box_and_probability_hardly_does() -> None:
+def test_quality_of_predictions_tells_a_wrong_box_and_probability_hardly_does() -> None:
     _, masks, context = two_shots()
     scores = np.zeros((6, 2, 24, 32), np.float32)
     scores[:, 1] = 0.2  # the network doubts frame 1's box
     scores[:, 0] = 0.8
     settings = replace(SETTINGS, pairwise=0.0, higher=0.0)
-    by_box, by_network = (
-        infer_masks(context, scores, replace(settings, quality=of)) for of in ("probability", "network")
-    )
+    predicted = replace(settings, quality="prediction")
+    by_box, by_network = (infer_masks(context, scores, each) for each in (settings, predicted))
     np.testing.assert_array_equal(by_box.labels, by_network.labels)
     np.testing.assert_array_equal(by_box.labels[1] > 0, masks[1])
     np.testing.assert_allclose([by_box.quality[1], by_network.quality[1]], [0.6, 0.2], rtol=1e-5)
     assert not by_network.quality[[0, 2, 3, 4, 5]].any(), "no mask, no quality"
-    first = infer_masks(context, None, replace(settings, quality="network"))
-    np.testing.assert_allclose(first.quality[1], 1.0, err_msg="without a network it is P")
+
+
+@pytest.mark.parametrize(("score", "quality"), [(0.3, 0.3), (1.0, 1.0), (-1.0, 0.26894), (3.0, 0.95257)])
+def test_before_there_is_a_network_the_detector_predicts(score: float, quality: float) -> None:
+    context = two_shots()[2]
+    boxes = [replace(each, scores=np.full(len(each), score, np.float32)) for each in context.boxes]
+    settings = replace(SETTINGS, pairwise=0.0, higher=0.0, quality="prediction")
+    found = infer_masks(replace(context, boxes=boxes), None, settings)
+    np.testing.assert_allclose(found.quality, [0, quality, 0, 0, 0, 0], rtol=1e-4)
 
 
 def test_quality_is_a_mean_over_nodes_not_pixels() -> None:
@@ -244,6 +250,7 @@ def test_thousands_of_boxes() -> None:
         ({"lambda_r": 0.0, "lambda_e": 0.0}, "no probability"),
         ({"pairwise": np.inf}, "pairwise"),
         ({"higher": np.nan}, "higher"),
+        ({"quality": "size"}, "quality must be 'probability' or 'prediction', got 'size'"),
         ({"q": 0.6}, "not exact"),
         ({"q": 0.0}, "q must be"),
         ({"epsilon": 0.5}, "epsilon"),
