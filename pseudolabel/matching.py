@@ -100,7 +100,7 @@ def painted_scores(boxes: Boxes, proposals: Proposals, *, fill: float = 0.0) -> 
     """Return the highest score of a box whose best proposal holds a pixel (Eq. 3 without a network); 0 where none does.
 
     Args:
-        boxes: of a frame; their scores are taken as they are.
+        boxes: of a frame, with scores >= 0.
         proposals: of the frame.
         fill: see :func:`best_proposals`.
 

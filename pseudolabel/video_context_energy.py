@@ -42,12 +42,15 @@ class VideoContextSettings:
         fill: weight in Eq. 3 of the share of its tight box that a proposal fills, >= 0 (ours; 0 is the paper).
         confidence: what Eq. 3 adds of the scores, ``"mean"`` (the paper) or ``"overlap"`` (ours); see
             :func:`pseudolabel.matching.best_proposals`.
-        quality: of what omega is the mean: ``"probability"``, P of Eq. 4, or ``"prediction"``, what was predicted
-            alone: by the network, and before there is one by the detector, whose scores count within the proposals of
-            its boxes (margins, scores of a video beyond [0, 1], through the logistic function, SPEC H-g). The paper
-            has "the predicted probabilities". P is above lambda_r wherever a box is, so it hardly tells a wrong box.
+        quality: of what omega is the mean: ``"probability"``, P of Eq. 4, or ``"prediction"`` (ours), what was
+            predicted alone: by the network, and before there is one by the detector, whose scores count within the
+            proposals of its boxes. The paper has "the predicted probabilities". P is at least lambda_r all over the
+            proposal of a box, so it hardly tells a wrong one.
+        margins: the detector's scores are margins, which the logistic function makes probabilities (SPEC H-g); else
+            they must be in [0, 1]. Only ``quality="prediction"`` looks at them.
         void_in_boxes: what a box holds beside the object becomes void in frames that have one (ours): the detector says
             that it may well be object, and a network that is told otherwise finds less of it in every round.
+        void_score: boxes up to this score do not make void (ours); None: all do.
 
     Raises:
         DataError: a value is out of its range.
@@ -62,7 +65,9 @@ class VideoContextSettings:
     fill: float = 0.0
     confidence: Confidence = "mean"
     quality: Quality = "probability"
+    margins: bool = False
     void_in_boxes: bool = False
+    void_score: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("lambda_r", "lambda_e", "pairwise", "higher", "fill"):
@@ -249,18 +254,19 @@ def infer_masks(
         chosen[energy.nodes] = energy.minimum()
     labels = np.where(chosen, np.uint8(label), np.uint8(0))[context.nodes]
     if settings.void_in_boxes:
-        _leave_out_boxes(labels, context)
+        _leave_out_boxes(labels, context, settings.void_score)
     if settings.quality == "prediction":
         predicted = _detector_confidence(context, settings) if confidence is None else confidence
         probability = _mean_confidence(context, predicted)
     return Annotation(labels, labelling_quality(context, chosen, probability))
 
 
-def _leave_out_boxes(labels: UInt8Array, context: VideoContext) -> None:
-    """Make void what lies in a box but is not object, in frames (K, H, W) that have an object."""
+def _leave_out_boxes(labels: UInt8Array, context: VideoContext, least: float | None) -> None:
+    """Make void what lies in a box surer than ``least`` but is not object, in frames (K, H, W) that have an object."""
     for one, boxes in zip(labels, context.boxes, strict=True):
         if one.any():
-            for x0, y0, x1, y1 in np.clip(np.round(boxes.boxes), 0, None).astype(int):
+            sure = boxes.boxes if least is None else boxes.boxes[boxes.scores > least]
+            for x0, y0, x1, y1 in np.clip(np.round(sure), 0, None).astype(int):
                 part = one[y0:y1, x0:x1]
                 part[part == 0] = VOID
 
@@ -290,12 +296,16 @@ def _confidence(context: VideoContext, scores: Scores | None, label: int) -> Flo
 def _detector_confidence(context: VideoContext, settings: VideoContextSettings) -> FloatArray:
     """Return the score of the surest box whose proposal holds a pixel, float32 (K, H, W) in [0, 1]."""
     scores = np.concatenate([boxes.scores for boxes in context.boxes])
-    margins = bool(((scores < 0) | (scores > 1)).any())
+    if not settings.margins and not ((scores >= 0) & (scores <= 1)).all():
+        raise DataError(
+            f"Video context: quality=prediction needs boxes with probabilities, got scores from {scores.min():.4g} to "
+            f"{scores.max():.4g}. If they are margins say so (detector.margins=true), or take quality=probability."
+        )
     found = np.zeros(context.nodes.shape, np.float32)
     for one, boxes, pool in zip(found, context.boxes, context.proposals, strict=True):
         if len(boxes.scores):
-            given = expit(boxes.scores) if margins else boxes.scores
-            one[:] = painted_scores(replace(boxes, scores=np.nan_to_num(given)), pool, fill=settings.fill)
+            given = replace(boxes, scores=expit(boxes.scores)) if settings.margins else boxes
+            one[:] = painted_scores(given, pool, fill=settings.fill)
     return found
 
 

@@ -17,9 +17,6 @@ from pseudolabel.types import DataError, nearest_name
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
-_LEAST = {"workers": 1, "workers_per_loader": 0}
-"""Numbers that every command shares and the least that each may be."""
-
 
 def load_config(name: str, overrides: list[str] | None = None) -> DictConfig:
     """Compose ``configs/<name>.yaml`` with overrides such as ``["data=videos", "data.root=…"]``.
@@ -34,7 +31,7 @@ def load_config(name: str, overrides: list[str] | None = None) -> DictConfig:
             cfg = compose(name, overrides=overrides)
             OmegaConf.to_container(cfg, resolve=True)
             _check_kinds(compose(name, overrides=_choices(overrides)), cfg)
-            _check_least(cfg)
+            _check_workers(cfg)
             return cfg
         except (HydraException, OmegaConfBaseException) as error:
             raise DataError(_explain(name, overrides, str(error))) from error
@@ -71,11 +68,11 @@ def _check_kinds(default: DictConfig, cfg: DictConfig) -> None:
             raise DataError(f"{key}={now}: expected {expected}; the default is {before}.")
 
 
-def _check_least(cfg: DictConfig) -> None:
-    """Refuse shared numbers that would only fail in the midst of the work."""
-    for key, least in _LEAST.items():
-        if (value := OmegaConf.select(cfg, key)) is not None and value < least:
-            raise DataError(f"{key}={value}: expected at least {least}.")
+def _check_workers(cfg: DictConfig) -> None:
+    """Refuse a number of workers that would only fail in the midst of the work."""
+    workers = OmegaConf.select(cfg, "workers")
+    if workers is not None and workers < 1 and workers != -1:
+        raise DataError(f"workers={workers}: expected at least 1, or -1 for all cores.")
 
 
 def _explain(name: str, overrides: list[str], message: str) -> str:

@@ -3,14 +3,14 @@
 A network that makes masks must not learn it: what its masks miss of an object it would miss as well, and so the next
 masks more. Taught after the rounds, from each round's network and masks, it costs no mask.
 
-Networks of one place on the way of training can be averaged weight by weight (Izmailov et al., UAI 2018): the mean of
-the last rounds depends less on the chance of each.
+Networks that went on from each other can be averaged weight by weight (as Izmailov et al., UAI 2018, do; here the
+running statistics of batch norms are averaged as well): the mean depends less on the chance of each round.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,14 +50,14 @@ def finish_rounds(
     found: dict[str, Any] = {}
     own = [folder / f"v{version}" for version in range(len(weights))]
     for version, start in enumerate(weights):
-        if (own[version] / "best.ckpt").exists() and start != weights[-1]:
+        if (own[version] / "best.ckpt").exists() and version < len(weights) - 1:
             continue
         own[version].mkdir(exist_ok=True)
         found = fit_steps(
             cfg,
             own[version],
             Segmenter.load(start).train(),
-            lambda epoch, version=version: frames(version, epoch),  # type: ignore[misc]
+            partial(frames, version),
             batch_size=cfg.segmenter.batch_size,
             epochs=cfg.finish.epochs,
             stage=f"{folder.name} v{version}",
@@ -70,8 +70,8 @@ def finish_rounds(
             mean = AveragedModel(Segmenter.load(last[0] / "best.ckpt"), use_buffers=True)
             for each in last:
                 mean.update_parameters(Segmenter.load(each / "best.ckpt"))
-            save_weights(cast(Segmenter, mean.module), path)
-        shutil.copy2(kept[-1], folder / "best.ckpt")
+            for name in (path, folder / "best.ckpt") if version == len(kept) - 1 else (path,):
+                save_weights(cast(Segmenter, mean.module), name)
     barrier()
     paths = [str(path.relative_to(folder.parent)) for path in kept]
     return {"epochs": found["epochs"], "steps": found["steps"], "weights": paths}

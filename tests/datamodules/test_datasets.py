@@ -150,6 +150,9 @@ def test_void_teaches_what_it_is_told_to(toy: Toy) -> None:
     for void_as in (255, 0):
         frames = pseudo_frames(toy, 1, void_as=void_as)
         assert {int(label) for item in range(len(frames)) for label in frames[item]["labels"].unique()} == {2, void_as}
+    videos = PseudoVideos(toy.cache, toy.by_name, toy.store, 1, toy.rows(1, ["red0"]), superpixels=20, compactness=10.0)
+    assert bool((videos[0]["labels"][:, :, 10:20] == 255).all()), "void never counts"
+    assert int((videos[0]["labels"] == 2).sum()) == 4 * 32 * 38
 
 
 def test_pseudo_videos_hold_whole_frames(shared_toy: Toy) -> None:

@@ -201,13 +201,23 @@ def test_quality_of_predictions_tells_a_wrong_box_and_probability_hardly_does() 
     assert not by_network.quality[[0, 2, 3, 4, 5]].any(), "no mask, no quality"
 
 
-@pytest.mark.parametrize(("score", "quality"), [(0.3, 0.3), (1.0, 1.0), (-1.0, 0.26894), (3.0, 0.95257)])
-def test_before_there_is_a_network_the_detector_predicts(score: float, quality: float) -> None:
+@pytest.mark.parametrize(
+    ("score", "margins", "quality"), [(0.3, False, 0.3), (1.0, False, 1.0), (-1.0, True, 0.26894), (0.5, True, 0.62246)]
+)
+def test_before_there_is_a_network_the_detector_predicts(score: float, margins: bool, quality: float) -> None:
     context = two_shots()[2]
     boxes = [replace(each, scores=np.full(len(each), score, np.float32)) for each in context.boxes]
-    settings = replace(SETTINGS, pairwise=0.0, higher=0.0, quality="prediction")
+    settings = replace(SETTINGS, pairwise=0.0, higher=0.0, quality="prediction", margins=margins)
     found = infer_masks(replace(context, boxes=boxes), None, settings)
     np.testing.assert_allclose(found.quality, [0, quality, 0, 0, 0, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.1, np.nan])
+def test_scores_that_are_no_probabilities_are_told(score: float) -> None:
+    context = two_shots()[2]
+    boxes = [replace(each, scores=np.full(len(each), score, np.float32)) for each in context.boxes]
+    with pytest.raises(DataError, match=r"needs boxes with probabilities, got scores from .*detector.margins=true"):
+        infer_masks(replace(context, boxes=boxes), None, replace(SETTINGS, quality="prediction"))
 
 
 def test_quality_is_a_mean_over_nodes_not_pixels() -> None:
