@@ -82,6 +82,8 @@ class VideoContextSettings:
             raise DataError(f"Video context: confidence must be 'mean' or 'overlap', got '{self.confidence}'.")
         if self.quality not in get_args(Quality):
             raise DataError(f"Video context: quality must be 'probability' or 'prediction', got '{self.quality}'.")
+        if self.void_score is not None and not isinstance(self.void_score, int | float):
+            raise DataError(f"Video context: void_score must be a number or none, got '{self.void_score}'.")
         if not 0 < self.q <= 0.5:
             raise DataError(f"Video context: q must be in (0, 0.5], got {self.q}: above it the cut is not exact.")
         if not 0 < self.epsilon < 0.5:

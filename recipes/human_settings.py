@@ -91,6 +91,8 @@ def check_human(cfg: DictConfig) -> None:
         raise DataError("detector.name=csv needs detector.threshold: a score above which a box counts, such as 0.3.")
     if not isinstance(cfg.detector.threshold, float | int | None) or isinstance(cfg.detector.threshold, bool):
         raise DataError(f"detector.threshold={cfg.detector.threshold}: expected a number, such as 0.3.")
+    if cfg.detector.margins not in (None, True, False):
+        raise DataError(f"detector.margins={cfg.detector.margins}: expected true, false or null.")
     if not 0 <= cfg.detector.share < 1:
         raise DataError(f"detector.share={cfg.detector.share}: expected a share of the highest attention in [0, 1).")
     if cfg.rounds.reinit and cfg.finish.epochs and cfg.finish.average > 1:

@@ -212,6 +212,20 @@ def test_before_there_is_a_network_the_detector_predicts(score: float, margins: 
     np.testing.assert_allclose(found.quality, [0, quality, 0, 0, 0, 0], rtol=1e-4)
 
 
+@pytest.mark.parametrize(("least", "void"), [(None, True), (0.3, True), (0.5, False)])
+def test_sure_boxes_leave_out_what_is_beside_their_mask(least: float | None, void: bool) -> None:
+    _, masks, context = two_shots()
+    whole = np.array([[0, 0, 32, 24]], np.float32)
+    pool = Proposals.from_masks(masks[1:2])
+    context = replace(context, boxes=[Boxes.none(), Boxes(whole, np.array([0.5], np.float32)), *context.boxes[2:]])
+    context = replace(context, proposals=[pool] * 6)
+    settings = replace(SETTINGS, pairwise=0.0, higher=0.0, void_in_boxes=True, void_score=least)
+    labels = infer_masks(context, None, settings).labels
+    np.testing.assert_array_equal(labels[1] == 1, masks[1])
+    assert (labels[1][~masks[1]] == (255 if void else 0)).all()
+    assert not labels[[0, 2, 3, 4, 5]].any()
+
+
 @pytest.mark.parametrize("score", [-0.1, 1.1, np.nan])
 def test_scores_that_are_no_probabilities_are_told(score: float) -> None:
     context = two_shots()[2]

@@ -266,11 +266,16 @@ def test_a_broken_video_is_listed_and_the_others_go_on(data: Path, tmp_path: Pat
         ("detector.threshold=abc", "detector.threshold=abc: expected a number"),
         ("selection.most=null", "selection.most=None: expected at least 1"),
         ("proposals.path=nowhere", "proposals.path=nowhere is no folder"),
+        ("finish.epochs=-1", "finish.epochs=-1: expected at least 0"),
+        ("finish.average=0", "finish.average=0: expected at least 1"),
+        ("finish.epochs=1 finish.average=2 rounds.reinit=true", "networks trained apart have no mean"),
+        ("detector.margins=abc", "detector.margins=abc: expected true, false or null"),
+        ("energy.void_score=abc", "void_score must be a number or none, got 'abc'"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(data: Path, tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        train(human_config(data, tmp_path, [override]))
+        train(human_config(data, tmp_path, override.split()))
     assert not (tmp_path / "runs/tiny/key_frames").exists()
 
 
