@@ -275,6 +275,7 @@ def test_thousands_of_boxes() -> None:
         ({"pairwise": np.inf}, "pairwise"),
         ({"higher": np.nan}, "higher"),
         ({"quality": "size"}, "quality must be 'probability' or 'prediction', got 'size'"),
+        ({"void_score": "abc"}, "void_score must be a number or none, got 'abc'"),
         ({"q": 0.6}, "not exact"),
         ({"q": 0.0}, "q must be"),
         ({"epsilon": 0.5}, "epsilon"),

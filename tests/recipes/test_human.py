@@ -270,7 +270,7 @@ def test_a_broken_video_is_listed_and_the_others_go_on(data: Path, tmp_path: Pat
         ("finish.average=0", "finish.average=0: expected at least 1"),
         ("finish.epochs=1 finish.average=2 rounds.reinit=true", "networks trained apart have no mean"),
         ("detector.margins=abc", "detector.margins=abc: expected true, false or null"),
-        ("energy.void_score=abc", "void_score must be a number or none, got 'abc'"),
+        ("energy.void_score=abc", "energy.void_score=abc: expected a number"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(data: Path, tmp_path: Path, override: str, message: str) -> None:
