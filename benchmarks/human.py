@@ -64,6 +64,7 @@ _STAGES: tuple[tuple[str, Folders, tuple[str, ...]], ...] = (
     ("contexts", ("contexts",), ("detector.", "proposals.", "bow.", "negative_frames")),
     ("v0", ("pa/v0",), ("labels", "energy.")),
     ("segmenter", ("segmenter", "pa", "pictures"), ("selection.", "rounds.", "segmenter.")),
+    ("finish", ("finish",), ("finish.",)),
 )
 """Stages, what they write, and beginnings of the keys on which each depends, beside those of the stages before it."""
 

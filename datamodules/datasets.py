@@ -227,7 +227,6 @@ class PseudoVideos(Dataset[Sample]):
         rows: the validation frames.
         superpixels: number of superpixels per frame.
         compactness: SLIC's compactness.
-        void_as: class id as which the labels' void counts; 255 = it does not count.
     """
 
     def __init__(
@@ -240,10 +239,9 @@ class PseudoVideos(Dataset[Sample]):
         *,
         superpixels: int,
         compactness: float,
-        void_as: int = VOID,
     ) -> None:
         self.cache, self.records, self.store, self.version = cache, records, store, version
-        self.superpixels, self.compactness, self.void_as = superpixels, compactness, void_as
+        self.superpixels, self.compactness = superpixels, compactness
         self.frames: dict[str, list[int]] = {}
         for row in rows:
             self.frames.setdefault(row.video, []).append(row.frame)
@@ -262,7 +260,7 @@ class PseudoVideos(Dataset[Sample]):
         return {
             "frames": to_channels_first(np.asarray(self.cache.frames(record)[positions])),
             "superpixels": torch.from_numpy(slic[positions]),
-            "labels": torch.from_numpy(_without_void(labels, self.void_as)),
+            "labels": torch.from_numpy(labels),
         }
 
 

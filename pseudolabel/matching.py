@@ -96,6 +96,24 @@ def match_proposals(
     return held[proposals.regions]
 
 
+def painted_scores(boxes: Boxes, proposals: Proposals, *, fill: float = 0.0) -> FloatArray:
+    """Return the highest score of a box whose best proposal holds a pixel (Eq. 3 without a network); 0 where none does.
+
+    Args:
+        boxes: of a frame, with scores >= 0.
+        proposals: of the frame.
+        fill: see :func:`best_proposals`.
+
+    Returns:
+        float32 (H, W).
+    """
+    best = best_proposals(boxes, proposals, None, fill=fill)
+    held = np.zeros(proposals.members.shape[1], np.float32)
+    for box in np.flatnonzero(best >= 0):
+        held = np.where(proposals.members[best[box]], np.maximum(held, boxes.scores[box]), held)
+    return np.asarray(held[proposals.regions], np.float32)
+
+
 def _filled(proposals: Proposals) -> FloatArray:
     """Return the share of its tight box that every proposal fills, float32 (R,); 0 for one without pixels."""
     sides = proposals.boxes[:, 2:] - proposals.boxes[:, :2]

@@ -8,16 +8,20 @@ Shots share no edge and no supervoxel, so each is solved by itself, by one exact
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from pseudolabel.energy import minimize_binary
 from pseudolabel.graphs import Cliques, Float64Array, robust_cliques
-from pseudolabel.matching import Confidence, match_proposals
+from pseudolabel.matching import Confidence, match_proposals, painted_scores
 from pseudolabel.types import VOID, Annotation, BoolArray, DataError, FloatArray, Int32Array, Scores, UInt8Array
 from pseudolabel.video_context import VideoContext
+
+Quality = Literal["probability", "prediction"]
+"""What the quality of a mask is the mean of."""
 
 _ROUNDING = 1e-3  # a softmax in half precision may leave [0, 1] by so much
 
@@ -38,8 +42,15 @@ class VideoContextSettings:
         fill: weight in Eq. 3 of the share of its tight box that a proposal fills, >= 0 (ours; 0 is the paper).
         confidence: what Eq. 3 adds of the scores, ``"mean"`` (the paper) or ``"overlap"`` (ours); see
             :func:`pseudolabel.matching.best_proposals`.
+        quality: of what omega is the mean: ``"probability"``, P of Eq. 4, or ``"prediction"`` (ours), what was
+            predicted alone: by the network, and before there is one by the detector, whose scores count within the
+            proposals of its boxes. The paper has "the predicted probabilities". P is at least lambda_r all over the
+            proposal of a box, so it hardly tells a wrong one.
+        margins: the detector's scores are margins, which the logistic function makes probabilities (SPEC H-g); else
+            they must be in [0, 1]. Only ``quality="prediction"`` looks at them.
         void_in_boxes: what a box holds beside the object becomes void in frames that have one (ours): the detector says
             that it may well be object, and a network that is told otherwise finds less of it in every round.
+        void_score: boxes up to this score do not make void (ours); None: all do.
 
     Raises:
         DataError: a value is out of its range.
@@ -53,7 +64,10 @@ class VideoContextSettings:
     epsilon: float = 0.01
     fill: float = 0.0
     confidence: Confidence = "mean"
+    quality: Quality = "probability"
+    margins: bool = False
     void_in_boxes: bool = False
+    void_score: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("lambda_r", "lambda_e", "pairwise", "higher", "fill"):
@@ -66,6 +80,10 @@ class VideoContextSettings:
             )
         if self.confidence not in ("mean", "overlap"):
             raise DataError(f"Video context: confidence must be 'mean' or 'overlap', got '{self.confidence}'.")
+        if self.quality not in get_args(Quality):
+            raise DataError(f"Video context: quality must be 'probability' or 'prediction', got '{self.quality}'.")
+        if self.void_score is not None and not isinstance(self.void_score, int | float):
+            raise DataError(f"Video context: void_score must be a number or none, got '{self.void_score}'.")
         if not 0 < self.q <= 0.5:
             raise DataError(f"Video context: q must be in (0, 0.5], got {self.q}: above it the cut is not exact.")
         if not 0 < self.epsilon < 0.5:
@@ -147,8 +165,8 @@ def node_probability(
             f"Video context: {int(wrong.sum())} of the network's scores are NaN or outside of [0, 1], the first in "
             f"frame {int(context.indices[np.argwhere(wrong)[0, 0]])}. Pass the softmax of finite logits."
         )
-    mean = np.clip(_node_means(context, confidence, "scores"), 0, 1)
-    return (settings.lambda_r * share + settings.lambda_e * mean).astype(np.float32)
+    mean = _mean_confidence(context, confidence)
+    return np.asarray(settings.lambda_r * share + settings.lambda_e * mean, np.float32)
 
 
 def unary_costs(probability: FloatArray, *, epsilon: float) -> Float64Array:
@@ -224,8 +242,8 @@ def infer_masks(
         label: class id of the object, 1..254.
 
     Returns:
-        labels uint8 (K, H, W), 0 or ``label``; quality omega (K,), the mean P over the nodes that are labelled object,
-        0 where there are none.
+        labels uint8 (K, H, W), 0 or ``label``; quality omega (K,), the mean P (or what was predicted, see
+        ``settings.quality``) over the nodes that are labelled object, 0 where there are none.
 
     Raises:
         DataError: scores do not fit the context or are no probabilities, or the label is out of its range.
@@ -238,21 +256,25 @@ def infer_masks(
         chosen[energy.nodes] = energy.minimum()
     labels = np.where(chosen, np.uint8(label), np.uint8(0))[context.nodes]
     if settings.void_in_boxes:
-        _leave_out_boxes(labels, context)
+        _leave_out_boxes(labels, context, settings.void_score)
+    if settings.quality == "prediction":
+        predicted = _detector_confidence(context, settings) if confidence is None else confidence
+        probability = _mean_confidence(context, predicted)
     return Annotation(labels, labelling_quality(context, chosen, probability))
 
 
-def _leave_out_boxes(labels: UInt8Array, context: VideoContext) -> None:
-    """Make void what lies in a box but is not object, in frames (K, H, W) that have an object."""
+def _leave_out_boxes(labels: UInt8Array, context: VideoContext, least: float | None) -> None:
+    """Make void what lies in a box surer than ``least`` but is not object, in frames (K, H, W) that have an object."""
     for one, boxes in zip(labels, context.boxes, strict=True):
         if one.any():
-            for x0, y0, x1, y1 in np.clip(np.round(boxes.boxes), 0, None).astype(int):
+            sure = boxes.boxes if least is None else boxes.boxes[boxes.scores > least]
+            for x0, y0, x1, y1 in np.clip(np.round(sure), 0, None).astype(int):
                 part = one[y0:y1, x0:x1]
                 part[part == 0] = VOID
 
 
 def labelling_quality(context: VideoContext, chosen: BoolArray, probability: FloatArray) -> FloatArray:
-    """Return omega, float32 (K,): the mean P (N,) over each frame's nodes that are object (N,), 0 where none is."""
+    """Return omega, float32 (K,): the mean of (N,) over each frame's nodes that are object (N,), 0 where none is."""
     frames = context.node_frame[chosen]
     counts = np.bincount(frames, minlength=context.num_frames)
     sums = np.bincount(frames, probability[chosen], minlength=context.num_frames)
@@ -271,6 +293,26 @@ def _confidence(context: VideoContext, scores: Scores | None, label: int) -> Flo
             f"got {scores.shape}. Resize them to the size at which the context was made."
         )
     return np.asarray(scores[:, label], np.float32)
+
+
+def _detector_confidence(context: VideoContext, settings: VideoContextSettings) -> FloatArray:
+    """Return the score of the surest box whose proposal holds a pixel, float32 (K, H, W) in [0, 1]."""
+    scores = np.concatenate([boxes.scores for boxes in context.boxes])
+    if not settings.margins and not ((scores >= 0) & (scores <= 1)).all():
+        raise DataError(
+            f"Video context: quality=prediction needs boxes with probabilities, got scores from {scores.min():.4g} to "
+            f"{scores.max():.4g}. If they are margins say so (detector.margins=true), or take quality=probability."
+        )
+    found = np.zeros(context.nodes.shape, np.float32)
+    for one, boxes, pool in zip(found, context.boxes, context.proposals, strict=True):
+        if len(boxes.scores):
+            given = replace(boxes, scores=expit(boxes.scores)) if settings.margins else boxes
+            one[:] = painted_scores(given, pool, fill=settings.fill)
+    return found
+
+
+def _mean_confidence(context: VideoContext, confidence: FloatArray) -> FloatArray:
+    return np.clip(_node_means(context, confidence, "scores"), 0, 1).astype(np.float32)
 
 
 def _node_means(context: VideoContext, values: npt.NDArray[Any], name: str) -> Float64Array:

@@ -31,6 +31,7 @@ def load_config(name: str, overrides: list[str] | None = None) -> DictConfig:
             cfg = compose(name, overrides=overrides)
             OmegaConf.to_container(cfg, resolve=True)
             _check_kinds(compose(name, overrides=_choices(overrides)), cfg)
+            _check_workers(cfg)
             return cfg
         except (HydraException, OmegaConfBaseException) as error:
             raise DataError(_explain(name, overrides, str(error))) from error
@@ -65,6 +66,13 @@ def _check_kinds(default: DictConfig, cfg: DictConfig) -> None:
             kind = {bool: "true or false", int: "a whole number", float: "a number"}
             expected = kind.get(type(before), f"something like {before}")
             raise DataError(f"{key}={now}: expected {expected}; the default is {before}.")
+
+
+def _check_workers(cfg: DictConfig) -> None:
+    """Refuse a number of workers that would only fail in the midst of the work."""
+    workers = OmegaConf.select(cfg, "workers")
+    if workers is not None and workers < 1 and workers != -1:
+        raise DataError(f"workers={workers}: expected at least 1, or -1 for all cores.")
 
 
 def _explain(name: str, overrides: list[str], message: str) -> str:

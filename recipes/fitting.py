@@ -25,6 +25,7 @@ def fit_steps(
     batch_size: int,
     epochs: int | None = None,
     steps: int | None = None,
+    stage: str | None = None,
     loggers: Sequence[Logger],
 ) -> dict[str, Any]:
     """Train a module for a fixed time; ``best.ckpt`` holds its last weights.
@@ -37,6 +38,7 @@ def fit_steps(
         batch_size: over all ranks; rounded up to a multiple of their number.
         epochs: how long.
         steps: in place of ``epochs``: at least so many steps, in whole epochs, on any number of ranks.
+        stage: what the training is called; None = as its folder.
         loggers: of Lightning.
 
     Returns:
@@ -48,7 +50,7 @@ def fit_steps(
     if (epochs is None) == (steps is None):
         raise ValueError(f"fit_steps needs epochs or steps, got epochs={epochs} and steps={steps}.")
     trainer = build_trainer(
-        cfg, folder.name, folder, max_epochs=1, callbacks=[keep_last(folder)], loggers=list(loggers)
+        cfg, stage or folder.name, folder, max_epochs=1, callbacks=[keep_last(folder)], loggers=list(loggers)
     )
     batch_size = -(-batch_size // trainer.world_size) * trainer.world_size
     data = EpochDataModule(train, batch_size=batch_size, workers=cfg.workers_per_loader, seed=cfg.seed)

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
 from callbacks.rounds import Rounds
-from datamodules.datasets import TrueFrames
+from datamodules.datasets import PseudoFrames, TrueFrames
 from datamodules.images import ImageSource
 from datamodules.key_frame_store import KeyFrameStore
 from datamodules.target import TargetSource, tagged
@@ -33,6 +33,7 @@ from recipes.context_store import ContextStore
 from recipes.detector_training import check_detector, train_detector
 from recipes.encoders import start_from_encoder, train_encoder2d
 from recipes.extra_supervision import fit_with_extra
+from recipes.finishing import finish_rounds
 from recipes.human_detectors import TableDetector, detector_of
 from recipes.human_labels import annotator_of, selector_of
 from recipes.human_scores import score_target, score_versions
@@ -88,6 +89,8 @@ class Human:
         results["contexts"] = self.run.stage("contexts", self.make_contexts)
         results["v0"] = self.run.stage("v0", self.annotate_v0)
         results["segmenter"] = self.run.stage("segmenter", self.train_segmenter)
+        if cfg.finish.epochs:
+            results["finish"] = self.run.stage("finish", self.finish)
         if cfg.extra.supervision != "none":
             results["extra"] = self.run.stage("extra", self.add_supervision)
         results["scores"] = self.run.stage("scores", self.score)
@@ -167,28 +170,26 @@ class Human:
             pictured=self._pictured(),
             keep=lambda reports: reports[-1],
             loggers=self.loggers,
-            last_void=self._last_void,
         )
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        """Teach every round's network that what its masks leave out is background; it makes no masks any more."""
+        weights = [self.run.path / path for path in self.run.state["segmenter"]["weights"]]
+        return finish_rounds(self.cfg, folder, weights, self._frames, loggers=self.loggers)
 
     def add_supervision(self, folder: Path) -> dict[str, Any]:
         """Go on with the last round's masks and images whose boxes or masks are given (Sec. 4.2)."""
         images = self._images()
         if images is None:
             raise DataError("extra.supervision needs images. Give images=folder images.root=…")
-        segmenter = Segmenter.load(self.run.path / "segmenter/best.ckpt")
-        version = self.run.state["segmenter"]["versions"][-1]["version"]
+        done = self.run.state
+        segmenter = Segmenter.load(self.run.path / _weights(done)[-1])
+        version = done["segmenter"]["versions"][-1]["version"]
         return fit_with_extra(
             self.cfg,
             folder,
             segmenter,
-            lambda epoch: self.workspace.pseudo_frames(
-                self.store,
-                version,
-                self.cfg.segmenter,
-                seed=self.cfg.seed,
-                epoch=epoch,
-                void_as=self._last_void,
-            ),
+            lambda epoch: self._frames(version, epoch),
             self.workspace,
             images,
             proposals=proposal_settings(self.cfg),
@@ -200,7 +201,7 @@ class Human:
         done = self.run.state
         models = [
             {"round": report["version"] + 1, **self._score(weights)}
-            for report, weights in zip(done["segmenter"]["versions"], done["segmenter"]["weights"], strict=True)
+            for report, weights in zip(done["segmenter"]["versions"], _weights(done), strict=True)
         ]
         if "extra" in done:
             name = f"{models[-1]['round']} + {self.cfg.extra.supervision}"
@@ -214,7 +215,8 @@ class Human:
         if not pairs:
             return {}
         options = self.cfg.segmenter
-        steps = self.run.state["segmenter"]["steps"]
+        done = self.run.state
+        steps = done["segmenter"]["steps"] + done.get("finish", {}).get("steps", 0)
         fit_twin(
             self.cfg,
             folder,
@@ -264,10 +266,12 @@ class Human:
             workers=self.cfg.workers,
         )
 
-    @property
-    def _last_void(self) -> int:
-        """Class id that void teaches in the last round: background, or nothing."""
-        return 0 if self.cfg.selection.last_without_void else VOID
+    def _frames(self, version: int, epoch: int) -> PseudoFrames:
+        """The frames that teach after the rounds; what their masks leave out is background if rounds are finished."""
+        void_as = 0 if self.cfg.finish.epochs else VOID
+        return self.workspace.pseudo_frames(
+            self.store, version, self.cfg.segmenter, seed=self.cfg.seed, epoch=epoch, void_as=void_as
+        )
 
     def _annotator(self) -> Annotator:
         return annotator_of(self.cfg, self.contexts, lambda: self._new_segmenter().to(self.device))
@@ -303,6 +307,11 @@ class Human:
 
     def _pictured(self) -> Any:
         return _Pictured(self.workspace, {name: self.workspace.by_name[name] for name in self.annotated})
+
+
+def _weights(done: Mapping[str, Any]) -> list[str]:
+    """Return the checkpoint of every round, relative to the run folder: what is scored, and what a user gets."""
+    return list(done.get("finish", done["segmenter"])["weights"])
 
 
 class _Pictured:

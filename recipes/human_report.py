@@ -52,7 +52,7 @@ def describe(cfg: DictConfig, stages: dict[str, Any]) -> dict[str, Any]:
         "metric": "iou",
         "twin": twin,
         "share_of_twin": share,
-        "checkpoint": "extra/best.ckpt" if "extra" in stages else "segmenter/best.ckpt",
+        "checkpoint": f"{next(name for name in ('extra', 'finish', 'segmenter') if name in stages)}/best.ckpt",
     }
 
 

@@ -32,6 +32,8 @@ LEAST = {
     **dict.fromkeys(("segmenter.crop", "encoder2d.epochs", "extra.epochs", "key_frames.changes"), 1),
     **dict.fromkeys(("key_frames.most", "detector.most", "box_detector.epochs", "box_detector.batch_size"), 1),
     "negative_frames": 0,
+    "finish.epochs": 0,
+    "finish.average": 1,
     "extra.fill": 0,
 }
 """Numbers and the least that each may be."""
@@ -89,8 +91,15 @@ def check_human(cfg: DictConfig) -> None:
         raise DataError("detector.name=csv needs detector.threshold: a score above which a box counts, such as 0.3.")
     if not isinstance(cfg.detector.threshold, float | int | None) or isinstance(cfg.detector.threshold, bool):
         raise DataError(f"detector.threshold={cfg.detector.threshold}: expected a number, such as 0.3.")
+    if cfg.detector.margins not in (None, True, False):
+        raise DataError(f"detector.margins={cfg.detector.margins}: expected true, false or null.")
     if not 0 <= cfg.detector.share < 1:
         raise DataError(f"detector.share={cfg.detector.share}: expected a share of the highest attention in [0, 1).")
+    if cfg.rounds.reinit and cfg.finish.epochs and cfg.finish.average > 1:
+        raise DataError(
+            f"finish.average={cfg.finish.average} with rounds.reinit=true: networks trained apart have no mean. "
+            "Give finish.average=1, or rounds.reinit=false."
+        )
     check_crf(cfg.crf)
     if cfg.proposals.path is not None and not Path(cfg.proposals.path).is_dir():
         raise DataError(f"proposals.path={cfg.proposals.path} is no folder. Give that of <video>/<frame>.npz.")
@@ -130,4 +139,5 @@ def word_settings(cfg: DictConfig) -> BagOfWordsSettings:
 
 def energy_settings(cfg: DictConfig) -> VideoContextSettings:
     """Return the settings of the energy."""
-    return VideoContextSettings(**to_plain(cfg.energy))
+    margins = cfg.detector.name == "hog" if cfg.detector.margins is None else cfg.detector.margins
+    return VideoContextSettings(**to_plain(cfg.energy), margins=margins)

@@ -18,7 +18,7 @@ from modules.distributed import barrier, gather_lists, own_share, rank
 from modules.segmenter import Segmenter
 from pseudolabel.annotate import annotate
 from pseudolabel.store import PAStore
-from pseudolabel.types import VOID, Annotator, Clip, DataError
+from pseudolabel.types import Annotator, Clip, DataError
 from recipes.engine import build_trainer
 from recipes.workspace import Workspace
 
@@ -78,7 +78,6 @@ def fit_rounds(
     pictured: PictureSource,
     keep: Callable[[Sequence[VersionReport]], VersionReport],
     loggers: list[Logger],
-    last_void: int = VOID,
 ) -> dict[str, Any]:
     """Select, train and predict until the rounds end; ``best.ckpt`` holds the best model of the version to keep.
 
@@ -91,22 +90,14 @@ def fit_rounds(
         pictured: videos of the pictures, which go beside the stage's folder.
         keep: chooses among the reports of all versions.
         loggers: of Lightning.
-        last_void: class id that void teaches in the last of ``rounds.max_versions``, whose network makes no masks any
-            more; 255 = nothing, as in all rounds before.
 
     Returns:
         ``versions``, ``best_version``, ``steps`` and ``weights`` (of each version, relative to the run folder).
     """
     options, store, run = cfg.segmenter, rounds.store, folder.parent
-
-    def void_as() -> int:
-        return last_void if rounds.version == rounds.max_versions - 1 else VOID
-
     data = EpochDataModule(
-        lambda epoch: workspace.pseudo_frames(
-            store, rounds.version, options, seed=cfg.seed, epoch=epoch, void_as=void_as()
-        ),
-        lambda epoch: workspace.pseudo_videos(store, rounds.version, cfg.slic, void_as=void_as()),
+        lambda epoch: workspace.pseudo_frames(store, rounds.version, options, seed=cfg.seed, epoch=epoch),
+        lambda epoch: workspace.pseudo_videos(store, rounds.version, cfg.slic),
         batch_size=options.batch_size,
         workers=cfg.workers_per_loader,
         seed=cfg.seed,

@@ -180,8 +180,8 @@ class Workspace:
             void_as=void_as,
         )
 
-    def pseudo_videos(self, store: PAStore, version: int, slic: DictConfig, *, void_as: int = VOID) -> PseudoVideos:
-        """Return the validation videos with a version's labels; their void counts as ``void_as`` (255: not)."""
+    def pseudo_videos(self, store: PAStore, version: int, slic: DictConfig) -> PseudoVideos:
+        """Return the validation videos with a version's labels."""
         rows: list[PARow] = self.split_index(store.index(version), validation=True)
         return PseudoVideos(
             self.cache,
@@ -191,7 +191,6 @@ class Workspace:
             rows,
             superpixels=slic.n,
             compactness=slic.compactness,
-            void_as=void_as,
         )
 
 

@@ -9,7 +9,7 @@ from benchmarks.human import VARIANTS, shared_stages, show_tables
 
 def test_what_variants_share_with_the_complete_method() -> None:
     shared = {name: list(shared_stages(changes)) for name, changes in VARIANTS.items()}
-    everything = ["encoder2d", "key_frames", "detector", "contexts", "v0", "segmenter"]
+    everything = ["encoder2d", "key_frames", "detector", "contexts", "v0", "segmenter", "finish"]
     assert shared["human"] == shared["boxes"] == shared["masks"] == everything
     assert shared["no-weight"] == shared["no-negatives"] == everything[:5]
     assert shared["no-pair"] == shared["image-based"] == shared["em"] == everything[:4]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pseudolabel.detect import Boxes
-from pseudolabel.matching import best_proposals, match_proposals
+from pseudolabel.matching import best_proposals, match_proposals, painted_scores
 from pseudolabel.proposals import Proposals
 from pseudolabel.types import DataError
 
@@ -86,3 +86,14 @@ def test_scores_of_another_size_are_refused() -> None:
         match_proposals(boxes((0, 0, 4, 4)), pool(), np.zeros((5, 6), np.float32))
     with pytest.raises(DataError, match="finite"):
         match_proposals(boxes((0, 0, 4, 4)), pool(), np.full((10, 12), np.nan, np.float32))
+
+
+def test_the_surest_box_paints_its_proposal() -> None:
+    masks = np.zeros((2, 8, 10), bool)
+    masks[0, 1:5, 1:5], masks[1, 3:7, 3:9] = True, True
+    boxes = Boxes(
+        np.array([[1, 1, 5, 5], [3, 3, 9, 7], [3, 3, 9, 6]], np.float32), np.array([0.4, 0.2, 0.7], np.float32)
+    )
+    expected = np.where(masks[1], 0.7, np.where(masks[0], 0.4, 0)).astype(np.float32)
+    np.testing.assert_array_equal(painted_scores(boxes, Proposals.from_masks(masks)), expected)
+    assert not painted_scores(Boxes.none(), Proposals.from_masks(masks)).any()

@@ -187,6 +187,53 @@ def test_scores_bring_what_boxes_miss() -> None:
     assert not infer_masks(context, scores, trusting, label=1).labels.any()  # another class
 
 
+def test_quality_of_predictions_tells_a_wrong_box_and_probability_hardly_does() -> None:
+    _, masks, context = two_shots()
+    scores = np.zeros((6, 2, 24, 32), np.float32)
+    scores[:, 1] = 0.2  # the network doubts frame 1's box
+    scores[:, 0] = 0.8
+    settings = replace(SETTINGS, pairwise=0.0, higher=0.0)
+    predicted = replace(settings, quality="prediction")
+    by_box, by_network = (infer_masks(context, scores, each) for each in (settings, predicted))
+    np.testing.assert_array_equal(by_box.labels, by_network.labels)
+    np.testing.assert_array_equal(by_box.labels[1] > 0, masks[1])
+    np.testing.assert_allclose([by_box.quality[1], by_network.quality[1]], [0.6, 0.2], rtol=1e-5)
+    assert not by_network.quality[[0, 2, 3, 4, 5]].any(), "no mask, no quality"
+
+
+@pytest.mark.parametrize(
+    ("score", "margins", "quality"), [(0.3, False, 0.3), (1.0, False, 1.0), (-1.0, True, 0.26894), (0.5, True, 0.62246)]
+)
+def test_before_there_is_a_network_the_detector_predicts(score: float, margins: bool, quality: float) -> None:
+    context = two_shots()[2]
+    boxes = [replace(each, scores=np.full(len(each), score, np.float32)) for each in context.boxes]
+    settings = replace(SETTINGS, pairwise=0.0, higher=0.0, quality="prediction", margins=margins)
+    found = infer_masks(replace(context, boxes=boxes), None, settings)
+    np.testing.assert_allclose(found.quality, [0, quality, 0, 0, 0, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("least", "void"), [(None, True), (0.3, True), (0.5, False)])
+def test_sure_boxes_leave_out_what_is_beside_their_mask(least: float | None, void: bool) -> None:
+    _, masks, context = two_shots()
+    whole = np.array([[0, 0, 32, 24]], np.float32)
+    pool = Proposals.from_masks(masks[1:2])
+    context = replace(context, boxes=[Boxes.none(), Boxes(whole, np.array([0.5], np.float32)), *context.boxes[2:]])
+    context = replace(context, proposals=[pool] * 6)
+    settings = replace(SETTINGS, pairwise=0.0, higher=0.0, void_in_boxes=True, void_score=least)
+    labels = infer_masks(context, None, settings).labels
+    np.testing.assert_array_equal(labels[1] == 1, masks[1])
+    assert (labels[1][~masks[1]] == (255 if void else 0)).all()
+    assert not labels[[0, 2, 3, 4, 5]].any()
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.1, np.nan])
+def test_scores_that_are_no_probabilities_are_told(score: float) -> None:
+    context = two_shots()[2]
+    boxes = [replace(each, scores=np.full(len(each), score, np.float32)) for each in context.boxes]
+    with pytest.raises(DataError, match=r"needs boxes with probabilities, got scores from .*detector.margins=true"):
+        infer_masks(replace(context, boxes=boxes), None, replace(SETTINGS, quality="prediction"))
+
+
 def test_quality_is_a_mean_over_nodes_not_pixels() -> None:
     context = two_shots()[2]
     chosen = np.zeros(12, bool)
@@ -227,6 +274,8 @@ def test_thousands_of_boxes() -> None:
         ({"lambda_r": 0.0, "lambda_e": 0.0}, "no probability"),
         ({"pairwise": np.inf}, "pairwise"),
         ({"higher": np.nan}, "higher"),
+        ({"quality": "size"}, "quality must be 'probability' or 'prediction', got 'size'"),
+        ({"void_score": "abc"}, "void_score must be a number or none, got 'abc'"),
         ({"q": 0.6}, "not exact"),
         ({"q": 0.0}, "q must be"),
         ({"epsilon": 0.5}, "epsilon"),

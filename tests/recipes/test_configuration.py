@@ -58,6 +58,7 @@ def test_the_configuration_takes_no_new_keys() -> None:
         (["encoder2d.model.lr=high"], "encoder2d.model.lr=high: expected a number"),
         (["rounds.reinit=3"], "rounds.reinit=3: expected true or false"),
         (["seed=true"], "seed=True: expected a whole number"),
+        (["workers=0"], "workers=0: expected at least 1, or -1"),
         (["seed="], "seed=: expected a whole number"),
         (["segmenter.scales=1"], "segmenter.scales=1: expected something like ["),
         (["seed=1", "encoder2d.epochs=[1"], "'encoder2d.epochs=[1' cannot be read: "),

@@ -3,13 +3,16 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from datamodules.datasets import PseudoFrames
+from modules.checkpoints import read_checkpoint
 from modules.predictors import load_predictor
 from predict import predict
 from pseudolabel.boxes import box_iou
@@ -107,27 +110,55 @@ def test_other_ways_of_using_videos(data: Path, finished: Path, tmp_path: Path, 
     assert all(row.area >= 0.15 for row in rows), "EM-Adapt promises the tag a fifth of every frame"
 
 
-@pytest.mark.parametrize("last", [True, False])
-def test_void_in_boxes_is_background_in_the_last_round_alone(
-    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bool
+def test_finishing_teaches_every_rounds_network_what_its_masks_leave_out_and_changes_no_mask(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taught: set[tuple[str, int, int]] = set()
+    taught: set[tuple[int, int]] = set()
 
-    def spy(name: str, make: Callable[..., object]) -> Callable[..., object]:
-        def noted(self: Workspace, store: PAStore, version: int, *args: object, **options: int) -> object:
-            taught.add((name, version, options["void_as"]))
-            return make(self, store, version, *args, **options)
+    def noted(self: Workspace, store: PAStore, version: int, *args: Any, **options: Any) -> PseudoFrames:
+        taught.add((version, options.get("void_as", 255)))
+        return make(self, store, version, *args, **options)
 
-        return noted
-
-    for name in ("pseudo_frames", "pseudo_videos"):
-        monkeypatch.setattr(Workspace, name, spy(name, getattr(Workspace, name)))
-    _continued(finished, tmp_path, VIDEOS, VIDEOS)
+    make = Workspace.pseudo_frames
+    monkeypatch.setattr(Workspace, "pseudo_frames", noted)
     by_boxes = ["energy.void_in_boxes=true", "energy.lambda_r=1.0", "energy.lambda_e=0.0"]
-    more = [*by_boxes, f"selection.last_without_void={str(last).lower()}"]
-    train(human_config(data, tmp_path, [*more, "twin=false", "rounds.max_epochs=2", "crf.enabled=false"]))
-    in_last = 0 if last else 255
-    assert taught == {(n, v, void) for n in ("pseudo_frames", "pseudo_videos") for v, void in ((0, 255), (1, in_last))}
+    more = [*by_boxes, "twin=false", "rounds.max_epochs=2", "crf.enabled=false"]
+    for name, epochs in (("plain", 0), ("finish", 2)):
+        _continued(finished, tmp_path / name, VIDEOS, VIDEOS)
+        results = train(human_config(data, tmp_path / name, [*more, f"finish.epochs={epochs}"]))
+        assert results["checkpoint"] == ("finish/best.ckpt" if epochs else "segmenter/best.ckpt")
+        wanted = {(0, 255), (1, 255)}
+        assert taught == (wanted | {(0, 0), (1, 0)} if epochs else wanted)
+        taught.clear()
+    runs = [tmp_path / name / "runs/tiny" for name in ("plain", "finish")]
+    masks = [{path.relative_to(run): path.read_bytes() for path in (run / "pa").rglob("*.png")} for run in runs]
+    assert len(masks[0]) > 2 * len(VIDEOS) and masks[0] == masks[1]
+    for version in (0, 1):
+        before, after = (_weights(runs[1] / path) for path in (f"segmenter/v{version}.ckpt", f"finish/v{version}.ckpt"))
+        learned = [key for key in before if key.endswith("weight")]
+        assert learned and all(not torch.equal(before[key], after[key]) for key in learned)
+    best, last = (_weights(runs[1] / f"finish/{name}.ckpt") for name in ("best", "v1"))
+    assert all(torch.equal(best[key], last[key]) for key in last)
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    return dict(read_checkpoint(path)["state_dict"])
+
+
+def test_finishing_goes_on_where_it_was_killed(data: Path, finished: Path, tmp_path: Path) -> None:
+    whole, more = (*VIDEOS, "v0", "segmenter"), ["finish.epochs=1", "twin=false", "crf.enabled=false"]
+    run = _continued(finished, tmp_path, whole, (*VIDEOS, "pa", "segmenter"))
+    shutil.copytree(run / "segmenter", run / "finish/v0")  # as if round 1 had been finished: its weights stay
+    kept = (run / "finish/v0/best.ckpt").read_bytes()
+    results = train(human_config(data, tmp_path, [*more, "finish.average=2"]))
+    assert (run / "finish/v0/best.ckpt").read_bytes() == kept != (run / "finish/v1/best.ckpt").read_bytes()
+    first, second = (_weights(run / f"finish/v{version}/best.ckpt") for version in (0, 1))
+    alone, mean = (_weights(run / f"finish/v{version}.ckpt") for version in (0, 1))
+    assert all(torch.equal(alone[key], first[key]) for key in first), "there is none before to average with"
+    floating = [key for key in mean if mean[key].is_floating_point()]
+    assert all(torch.allclose(mean[key], (first[key] + second[key]) / 2, atol=1e-6) for key in floating)
+    assert any("running_mean" in key for key in floating)
+    assert len(results["models"]) == 2 and json.loads((run / "state.json").read_text())["finish"]["epochs"] == 1
 
 
 def test_extra_supervision_joins_in_the_last_round(data: Path, finished: Path, tmp_path: Path) -> None:
@@ -235,11 +266,16 @@ def test_a_broken_video_is_listed_and_the_others_go_on(data: Path, tmp_path: Pat
         ("detector.threshold=abc", "detector.threshold=abc: expected a number"),
         ("selection.most=null", "selection.most=None: expected at least 1"),
         ("proposals.path=nowhere", "proposals.path=nowhere is no folder"),
+        ("finish.epochs=-1", "finish.epochs=-1: expected at least 0"),
+        ("finish.average=0", "finish.average=0: expected at least 1"),
+        ("finish.epochs=1 finish.average=2 rounds.reinit=true", "networks trained apart have no mean"),
+        ("detector.margins=abc", "detector.margins=abc: expected true, false or null"),
+        ("energy.void_score=abc", "energy.void_score=abc: expected a number"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(data: Path, tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        train(human_config(data, tmp_path, [override]))
+        train(human_config(data, tmp_path, override.split()))
     assert not (tmp_path / "runs/tiny/key_frames").exists()
 
 
