@@ -246,7 +246,8 @@ def infer_masks(
         ``settings.quality``) over the nodes that are labelled object, 0 where there are none.
 
     Raises:
-        DataError: scores do not fit the context or are no probabilities, or the label is out of its range.
+        DataError: scores do not fit the context or are no probabilities (those of boxes only matter for
+            ``quality="prediction"`` without a network), or the label is out of its range.
     """
     settings = settings or VideoContextSettings()
     confidence = _confidence(context, scores, label)
@@ -274,7 +275,7 @@ def _leave_out_boxes(labels: UInt8Array, context: VideoContext, least: float | N
 
 
 def labelling_quality(context: VideoContext, chosen: BoolArray, probability: FloatArray) -> FloatArray:
-    """Return omega, float32 (K,): the mean of (N,) over each frame's nodes that are object (N,), 0 where none is."""
+    """Return omega, float32 (K,): the mean of ``probability`` (N,) over each frame's nodes ``chosen`` (N,), else 0."""
     frames = context.node_frame[chosen]
     counts = np.bincount(frames, minlength=context.num_frames)
     sums = np.bincount(frames, probability[chosen], minlength=context.num_frames)

