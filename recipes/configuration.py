@@ -25,6 +25,7 @@ def load_config(name: str, overrides: list[str] | None = None) -> DictConfig:
         DataError: unknown key or group, with the nearest known one; a word for a number; a value that is missing.
     """
     overrides = list(overrides or [])
+    _check_choices(overrides)
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         try:
@@ -45,6 +46,16 @@ def _groups() -> dict[str, list[str]]:
 
 def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
+
+
+def _check_choices(overrides: list[str]) -> None:
+    """Refuse a choice that a group does not have: Hydra is silent about those of optional groups."""
+    groups = _groups()
+    for override in overrides:
+        key, value = _key(override), override.partition("=")[2]
+        if value and key in groups and value not in groups[key] and not override.startswith("~"):
+            known = sorted(groups[key])
+            raise DataError(f"Unknown {key}={value}{nearest_name(value, known) or '.'} Known: {', '.join(known)}.")
 
 
 def _choices(overrides: list[str]) -> list[str]:
@@ -77,11 +88,7 @@ def _check_workers(cfg: DictConfig) -> None:
 
 def _explain(name: str, overrides: list[str], message: str) -> str:
     keys, groups = [_key(override) for override in overrides], _groups()
-    for override, key in zip(overrides, keys, strict=True):
-        value = override.partition("=")[2]
-        if key in groups and value and value not in groups[key] and not override.startswith("~"):
-            known = sorted(groups[key])
-            return f"Unknown {key}={value}{nearest_name(value, known) or '.'} Known: {', '.join(known)}."
+    for override in overrides:
         if "=" not in override and not override.startswith("~"):
             return f"'{override}' is not of the form key=value. See `--help` for the keys."
         try:

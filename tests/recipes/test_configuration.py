@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pseudolabel.types import DataError
@@ -21,12 +21,40 @@ def test_every_choice_composes(data: str, scale: str) -> None:
     assert cfg.data.name == data and cfg.scale == scale and cfg.trainer.devices == 2
 
 
-def test_a_scale_sets_sizes_and_never_the_method() -> None:
-    method = ["selection", "criterion", "compare", "cues", "align_radius"]
-    demo, paper = load_config("train"), load_config("train", ["scale=paper"])
-    assert {key: demo[key] for key in method} == {key: paper[key] for key in method}
-    assert demo.refine.keys() == paper.refine.keys() and demo.selector.use == paper.selector.use
-    assert paper.segmenter.model.backbone == "resnet101" and paper.segmenter.crop == 224
+METHOD = {  # what decides on masks and on what teaches, recipe by recipe
+    "ws2": ["selection", "criterion", "compare", "cues", "align_radius", "refine", "selector.use", "rounds.decision",
+            "rounds.crf", "rounds.colours", "rounds.unsure", "segmenter.model.decision"],
+    "mcnn": ["labels.name", "energy", "em_adapt", "motion.preset", "with_images.labels", "colocalise.scores", "crf",
+             "segmenter.class_weights", "segmenter.model.decision", "segmenter.model.test_scales"],
+    "webly": ["training", "graph.seeds", "graph.motion", "graph.lambda_a", "graph.attention_floor", "graph.epsilon",
+              "graph.spatial_weight", "retrieval.trim_at_cuts", "relevance", "adapt.foreground", "adapt.margin"],
+    "human": ["labels", "energy", "finish", "selection.weighting", "selection.negatives", "detector.most",
+              "extra.fill", "crf.bilateral_weight"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", sorted(METHOD))
+@pytest.mark.parametrize("scale", ["demo", "small"])
+def test_a_scale_sets_sizes_and_never_the_method(recipe: str, scale: str) -> None:
+    data = ["data=videos", "data.root=x", f"recipe={recipe}"]  # without what a data set needs
+    paper, same = (
+        load_config("train", [*data, "scale=paper"]),
+        load_config("train", [*data, f"scale={scale}", "method=paper"]),
+    )
+    assert [(key, OmegaConf.select(same, key)) for key in METHOD[recipe]] == [
+        (key, OmegaConf.select(paper, key)) for key in METHOD[recipe]
+    ]
+    assert same.encoder2d.model.backbone != paper.encoder2d.model.backbone  # sizes are the scale's
+
+
+@pytest.mark.parametrize("recipe", sorted(METHOD))
+@pytest.mark.parametrize("scale", ["demo", "small"])
+def test_what_is_ours_is_on_by_one_group(recipe: str, scale: str) -> None:
+    ours, paper = (
+        load_config("train", [f"recipe={recipe}", f"scale={scale}", *more]) for more in ([], ["method=paper"])
+    )
+    changed = [key for key in METHOD[recipe] if OmegaConf.select(ours, key) != OmegaConf.select(paper, key)]
+    assert changed
 
 
 def test_overrides_win() -> None:
@@ -50,6 +78,8 @@ def test_the_configuration_takes_no_new_keys() -> None:
         (["seed=1", "segmenter.model.backbne=x"], "did you mean 'segmenter.model.backbone'?"),
         (["data=video"], "Unknown data=video; did you mean 'videos'? Known: a2d, catalogue, synthetic, "),
         (["recipe=qqq"], "Unknown recipe=qqq. Known: "),
+        (["method=papr"], "Unknown method=papr; did you mean 'paper'? Known: "),
+        (["images=qqq"], "Unknown images=qqq. Known: "),
         (["--fast"], "'--fast' is not of the form key=value"),
         (["fast"], "'fast' is not of the form key=value"),
         (["data=videos"], "data.root has no value and no default. Give data.root="),
