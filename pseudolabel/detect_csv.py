@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pseudolabel.detect_boxes import MARGIN_THRESHOLD, MOST_BOXES, Boxes, check_frames, clean_video_boxes
-from pseudolabel.types import DataError, UInt8Array, nearest_name
+from pseudolabel.types import DataError, FloatArray, UInt8Array, nearest_name
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +55,12 @@ class CsvDetector:
     def videos(self) -> list[str]:
         """The videos that the table names."""
         return list(self._videos)
+
+    @property
+    def scores(self) -> FloatArray:
+        """Finite scores above the threshold, float32 (N,)."""
+        given = np.concatenate([np.zeros(0, np.float32), *(boxes.scores for _, boxes in self._videos.values())])
+        return given[np.isfinite(given) & (given > self.threshold)]
 
     def __call__(self, frames: UInt8Array, *, video: str, indices: npt.NDArray[np.int64]) -> list[Boxes]:
         """See :class:`pseudolabel.detect.Detector`.

@@ -116,7 +116,9 @@ def detector_of(
     if chosen.threshold is not None:
         options["threshold"] = chosen.threshold
     if chosen.name == "csv":
-        return TableDetector(CsvDetector(chosen.path, missing="empty", **options), source)
+        table = CsvDetector(chosen.path, missing="empty", **options)
+        _check_scores(cfg, table)
+        return TableDetector(table, source)
     if chosen.name == "torchvision":
         label = cfg.target if chosen.label is None else chosen.label
         options |= {"model": chosen.model, "weights": chosen.path, "label": label, "device": str(device)}
@@ -126,3 +128,14 @@ def detector_of(
         options |= {"encoder": encoder(), "label": cfg.target, "share": chosen.share}
         options |= {"scales": tuple(to_plain(chosen.scales)), "flip": chosen.flip}
     return make_detector(chosen.name, **options)
+
+
+def _check_scores(cfg: DictConfig, table: CsvDetector) -> None:
+    """Refuse scores that are no probabilities before hours of work, where they must be some."""
+    wrong = table.scores[(table.scores < 0) | (table.scores > 1)]
+    if cfg.energy.quality == "prediction" and not cfg.detector.margins and len(wrong):
+        raise DataError(
+            f"{table.path}: energy.quality=prediction needs probabilities, got {len(wrong)} scores outside of [0, 1], "
+            f"the first {wrong[0]:.4g}. If they are margins give detector.margins=true, else rescale them, or take "
+            "energy.quality=probability."
+        )

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from omegaconf import OmegaConf
 
 from datamodules.records import VideoRecord, VideoSource
-from pseudolabel.detect import CsvDetector
+from pseudolabel.detect import CsvDetector, Detector
 from pseudolabel.types import DataError, LabelSpace, Tag, UInt8Array
-from recipes.human_detectors import MotionDetector, TableDetector
+from recipes.human_detectors import MotionDetector, TableDetector, detector_of
 from tests.datamodules.fakes import write_frames, write_table
 from tests.recipes.moving import SIDE, draw_shot
 
@@ -71,3 +73,23 @@ def test_a_table_of_other_videos_is_refused_and_one_of_some_is_told(
     both = write_table(tmp_path / "both.csv", [header, other, ["video", *other[1:]]])
     TableDetector(CsvDetector(both, 0.3, missing="empty"), Whole())
     assert "'video.mp4'; did you mean 'video'? Their boxes are not used." in caplog.text
+
+
+def test_scores_that_are_no_probabilities_are_refused_before_any_work_where_weights_need_some(tmp_path: Path) -> None:
+    header = ["video", "frame", "x0", "y0", "x1", "y1", "score"]
+    rows = [["video", frame, 100, 20, 300, 180, score] for frame, score in enumerate((0.9, -1.5, "nan", 2.5))]
+    table = write_table(tmp_path / "boxes.csv", [header, *rows])
+
+    def load(quality: str, margins: bool | None, threshold: float) -> Detector:
+        csv = {"name": "csv", "path": str(table), "most": 5, "threshold": threshold, "margins": margins}
+        cfg = OmegaConf.create({"detector": csv, "energy": {"quality": quality}})
+        return detector_of(cfg, Whole(), lambda: pytest.fail("no classifier is needed"), torch.device("cpu"))
+
+    with pytest.raises(
+        DataError, match=r"boxes\.csv: .* got 1 scores outside of \[0, 1\], the first 2\.5\. .*margins="
+    ):
+        load("prediction", None, 0.3)
+    with pytest.raises(DataError, match="got 2 scores outside"):  # -1.5 counts if it is above the threshold
+        load("prediction", False, -2.0)
+    for quality, margins in (("prediction", True), ("probability", None)):
+        assert isinstance(load(quality, margins, 0.3), TableDetector)
