@@ -68,6 +68,9 @@ _STAGES: tuple[tuple[str, Folders, tuple[str, ...]], ...] = (
 )
 """Stages, what they write, and beginnings of the keys on which each depends, beside those of the stages before it."""
 
+MASKS = "masks of key frames"
+"""Scored beside the networks' :data:`DOMAINS`: what the energy itself gives, version by version."""
+
 Rows = Sequence[Mapping[str, Any]]
 """One per variant and seed: ``variant``, ``seed`` and the run's results."""
 
@@ -101,7 +104,7 @@ def show_tables(rows: Rows, folder: Path) -> None:
 
     Args:
         rows: see :data:`Rows`.
-        folder: gets ``table1`` to ``table3``, ``ways``, ``differences`` and ``cost``.
+        folder: gets ``table1`` (``table1_masks`` for the masks) to ``table3``, ``ways``, ``differences`` and ``cost``.
     """
     note = f"{len({row['seed'] for row in rows})} seeds, mean ± std"
     _table_1(rows, note, folder)
@@ -116,35 +119,49 @@ def show_tables(rows: Rows, folder: Path) -> None:
 
 
 def scores_of(rows: Rows, variant: str, where: str, *, position: int = -1) -> dict[int, float]:
-    """Return seed -> IoU of a variant's network of a round (the last one: -1) on ``where``."""
-    return {
-        row["seed"]: row["models"][position][where]["iou"]
-        for row in rows
-        if row["variant"] == variant and -len(row["models"]) <= position < len(row["models"])
-        if row["models"][position].get(where)
-    }
+    """Return seed -> IoU of a variant's network of a round (the last one: -1) on ``where``, or of its masks."""
+    found = {}
+    for row in rows:
+        if row["variant"] == variant:
+            each = _of_rounds(row, where)
+            if -len(each) <= position < len(each) and each[position] is not None:
+                found[row["seed"]] = each[position]
+    return found
+
+
+def _of_rounds(row: Mapping[str, Any], where: str) -> list[Any]:
+    """Return the IoU of every round, None where nothing was scored."""
+    if where == MASKS:
+        return [version["pa_iou_full"] for version in row["versions"]]
+    return [model[where]["iou"] if model.get(where) else None for model in row["models"]]
 
 
 def _domains(rows: Rows) -> list[str]:
     return [name for name in DOMAINS if any(row["models"][-1].get(name) for row in rows)]
 
 
+def _masks(rows: Rows) -> list[str]:
+    scored = (score for row in rows for score in _of_rounds(row, MASKS))
+    return [] if all(score is None for score in scored) else [MASKS]
+
+
 def _table_1(rows: Rows, note: str, folder: Path) -> None:
     """Rounds against terms of the energy."""
     shown = [variant for variant in TABLE_1 if any(row["variant"] == variant for row in rows)]
-    for rank, where in enumerate(_domains(rows)):
-        rounds = max((len(row["models"]) for row in rows if row["variant"] in shown), default=0)
+    names = {where: f"_{where}" if rank else "" for rank, where in enumerate(_domains(rows))} | {MASKS: "_masks"}
+    for where in _domains(rows) + _masks(rows):
+        rounds = max((len(_of_rounds(row, where)) for row in rows if row["variant"] in shown), default=0)
         lines = [
             (str(number + 1), *(spread(list(scores_of(rows, v, where, position=number).values())) for v in shown))
             for number in range(rounds)
         ]
-        title = f"Table 1. IoU % on {where}, {note}"
-        show(title, ("round", *shown), lines, folder, name=f"table1_{where}" if rank else "table1")
+        title = f"Table 1. IoU % {'of the' if where == MASKS else 'on'} {where}, {note}"
+        show(title, ("round", *shown), lines, folder, name="table1" + names[where])
 
 
 def _last_rounds(rows: Rows, variants: Sequence[str], title: str, folder: Path, name: str) -> None:
     shown = [variant for variant in variants if any(row["variant"] == variant for row in rows)]
-    domains = _domains(rows)
+    domains = _domains(rows) + ([] if name == "table3" else _masks(rows))  # extra supervision makes no masks
     if len(shown) < 2:
         return
     lines = [
@@ -160,14 +177,15 @@ def _last_rounds(rows: Rows, variants: Sequence[str], title: str, folder: Path, 
 def _differences(rows: Rows, note: str, folder: Path) -> None:
     """What the paper claims, seed by seed."""
     lines = []
-    for where in _domains(rows):
+    for where in _domains(rows) + _masks(rows):
 
         def last(variant: str, where: str = where) -> dict[int, float]:
             return scores_of(rows, variant, where)
 
         pairs = [(f"full − {name}", last("human"), last(name)) for name in (*TABLE_1[:-1], *TABLE_2[:-1], *WAYS[:-1])]
         pairs += [(f"{name} − image-based", last(name), last("image-based")) for name in ("no-pair", "no-higher")]
-        pairs += [("boxes − none", last("boxes"), last("human")), ("masks − boxes", last("masks"), last("boxes"))]
+        if where != MASKS:
+            pairs += [("boxes − none", last("boxes"), last("human")), ("masks − boxes", last("masks"), last("boxes"))]
         pairs.append(("last round − first", last("human"), scores_of(rows, "human", where, position=0)))
         for label, first, second in pairs:
             gains = [score - second[seed] for seed, score in first.items() if seed in second]

@@ -21,6 +21,7 @@ def _row(variant: str, seed: int, rounds: list[float], twin: float | None = None
     cost = {"seconds": 60.0, "peak_memory_gib": 1.0}
     return {
         **{"variant": variant, "seed": seed, "tested_on": "test", "models": models, **cost},
+        "versions": [{"pa_iou_full": iou / 2} for iou in rounds[:2]],
         "twin": {} if twin is None else {"test": {"iou": twin}},
     }
 
@@ -41,7 +42,10 @@ def test_tables_are_paired_by_seed(tmp_path: Path) -> None:
         ["1", "20.00", "20.00", "25.00 ± 7.07"],
         ["2", "30.00", "35.00", "45.00 ± 7.07"],
     ]
-    pairs = {row[1]: row[2:] for row in table("differences")}
+    assert table("table1_masks")[2:] == [["2", "15.00", "17.50", "22.50 ± 3.54"]]
+    of_masks = {row[1]: row[2:] for row in table("differences") if row[0] == "masks of key frames"}
+    assert of_masks["full − no-pair"] == ["2.50", "1 of 1"] and "masks − boxes" not in of_masks
+    pairs = {row[1]: row[2:] for row in table("differences") if row[0] == "test"}
     assert pairs["full − image-based"] == ["10.00", "1 of 1"] and pairs["no-pair − image-based"] == ["5.00", "1 of 1"]
     assert pairs["last round − first"] == ["20.00 ± 0.00", "2 of 2"]
     assert table("table3")[1:] == [
