@@ -5,6 +5,7 @@
   recipe=webly   attention from images, shape from web video         Hong et al. 2017
   recipe=human   an imperfect detector, supervoxels, ten rounds      Liang et al. 2017
 
+``scale=demo|small|paper`` sets sizes and schedules; ``method=paper`` leaves out what is ours, beyond the papers.
 Any key of the configuration can be set on the command line, such as
 ``python train.py data=videos data.root=my_videos name=mine``. The same command again
 goes on where it was stopped. ``--cfg`` prints the configuration, ``--help`` this text.

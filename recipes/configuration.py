@@ -15,6 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pseudolabel.types import DataError, nearest_name
 
+_LAYERS = ("sizes", "method", "pairing")
+"""Groups whose files are named after a recipe, then a scale or a data set."""
+
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
@@ -31,6 +34,7 @@ def load_config(name: str, overrides: list[str] | None = None) -> DictConfig:
         try:
             cfg = compose(name, overrides=overrides)
             OmegaConf.to_container(cfg, resolve=True)
+            _check_layers(overrides, cfg.get("recipe"))
             _check_kinds(compose(name, overrides=_choices(overrides)), cfg)
             _check_workers(cfg)
             return cfg
@@ -53,9 +57,20 @@ def _check_choices(overrides: list[str]) -> None:
     groups = _groups()
     for override in overrides:
         key, value = _key(override), override.partition("=")[2]
-        if value and key in groups and value not in groups[key] and not override.startswith("~"):
+        if key in groups and "=" in override and value not in groups[key] and not override.startswith("~"):
             known = sorted(groups[key])
             raise DataError(f"Unknown {key}={value}{nearest_name(value, known) or '.'} Known: {', '.join(known)}.")
+
+
+def _check_layers(overrides: list[str], recipe: str | None) -> None:
+    """Refuse another recipe's layer: its keys would be added, and the recipe's own left out, without a word."""
+    groups = _groups()
+    recipes = groups["recipe"]
+    for override in overrides:
+        key, value = _key(override), override.partition("=")[2]
+        if key in _LAYERS and value.partition("-")[0] != recipe and value.partition("-")[0] in recipes:
+            known = sorted(name for name in groups[key] if name.partition("-")[0] in (recipe, name))
+            raise DataError(f"{key}={value} belongs to another recipe than recipe={recipe}. Known: {', '.join(known)}.")
 
 
 def _choices(overrides: list[str]) -> list[str]:

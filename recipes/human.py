@@ -7,6 +7,7 @@ quality; the best of every shot, weighed by it, and frames without the class tra
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +88,7 @@ class Human:
         if cfg.detector.name == "trained":
             results["detector"] = self.run.stage("detector", self.train_detector)
         results["contexts"] = self.run.stage("contexts", self.make_contexts)
+        self._tell_table(results["contexts"])
         results["v0"] = self.run.stage("v0", self.annotate_v0)
         results["segmenter"] = self.run.stage("segmenter", self.train_segmenter)
         if cfg.finish.epochs:
@@ -134,9 +136,8 @@ class Human:
 
     def make_contexts(self, folder: Path) -> dict[str, Any]:
         """Boxes of the detector in all videos; graph and proposals of those that carry the tag."""
-        workspace = self.workspace
-        return make_contexts(
-            workspace,
+        found = make_contexts(
+            self.workspace,
             self.key_frames,
             self.contexts,
             self._detector(),
@@ -146,6 +147,7 @@ class Human:
             workers=self.cfg.workers,
             needed=self.cfg.labels == "context",
         )
+        return {**found, "table": self._table_digest()}
 
     def annotate_v0(self, folder: Path) -> dict[str, Any]:
         """Masks without a network: PA.v0."""
@@ -279,6 +281,20 @@ class Human:
     def _detector(self) -> Detector:
         trained = self.run.path / "detector/best.ckpt"
         return self.table or detector_of(self.cfg, self.source, self._encoder, self.device, trained=trained)
+
+    def _table_digest(self) -> str | None:
+        """Return what tells whether the table of boxes is still the same; None without one."""
+        if self.cfg.detector.name != "csv":
+            return None
+        return hashlib.sha256(Path(self.cfg.detector.path).read_bytes()).hexdigest()
+
+    def _tell_table(self, contexts: Mapping[str, Any]) -> None:
+        """Tell that a table was changed after its boxes were read."""
+        if rank() == 0 and contexts.get("table") != self._table_digest():
+            print(
+                f"{self.cfg.detector.path} has changed since its boxes were read, and this run keeps the old ones. "
+                "Give another name=… to use the new ones."
+            )
 
     def _encoder(self) -> Encoder2D:
         return Encoder2D.load(self.run.path / "encoder2d/best.ckpt").to(self.device)

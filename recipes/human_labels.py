@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from callbacks.rounds import Selector
 from datamodules.key_frame_store import KeyFrameStore
+from modules.distributed import rank
 from modules.segmenter import Segmenter
 from pseudolabel.store import Index, PAStore
 from pseudolabel.target_annotators import TARGET, ImageLevelAnnotator, TaggedOnly
@@ -64,5 +65,11 @@ def selector_of(
         name: {frame for frame, boxes in contexts.detections(name).items() if not (boxes.scores > least).any()}
         for name in videos
     }
+    others = [name for name in videos if name not in shown]
+    if cfg.selection.negatives and others and not any(undetected[name] for name in others) and rank() == 0:
+        print(
+            f"no frame without {cfg.target} teaches: the detector found it in all frames that are looked at of videos "
+            "without that tag. Raise selection.negative_score (boxes up to it do not count) or detector.threshold."
+        )
     shots = shots_by_frame(key_frames, shown)
     return KeyFrameSelector(training, store, shots, undetected, cfg.selection, cfg.seed)

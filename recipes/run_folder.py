@@ -71,10 +71,17 @@ class RunFolder:
             return
         before, now = _flatten(OmegaConf.load(saved)), _flatten(OmegaConf.create(text))
         changed = sorted(
-            key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and not key.startswith(_FREE)
+            (
+                key
+                for key in before.keys() | now.keys()
+                if before.get(key) != now.get(key) and not key.startswith(_FREE)
+            ),
+            key=lambda key: ("." in key, key),  # whole choices such as the scale first: they explain the others
         )
         if changed:
             shown = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in changed[:4])
+            if len(changed) > 4:
+                shown += f"; and {len(changed) - 4} more"
             raise DataError(
                 f"{self.path} holds a run with other settings ({shown}). "
                 "Give the same settings to go on with it, or another name=… to start a new run."

@@ -54,7 +54,7 @@ def test_what_is_ours_is_on_by_one_group(recipe: str, scale: str) -> None:
         load_config("train", [f"recipe={recipe}", f"scale={scale}", *more]) for more in ([], ["method=paper"])
     )
     changed = [key for key in METHOD[recipe] if OmegaConf.select(ours, key) != OmegaConf.select(paper, key)]
-    assert changed
+    assert changed and (ours.method, paper.method) == ("ours", "paper")
 
 
 def test_overrides_win() -> None:
@@ -78,6 +78,12 @@ def test_the_configuration_takes_no_new_keys() -> None:
         (["seed=1", "segmenter.model.backbne=x"], "did you mean 'segmenter.model.backbone'?"),
         (["data=video"], "Unknown data=video; did you mean 'videos'? Known: a2d, catalogue, synthetic, "),
         (["recipe=qqq"], "Unknown recipe=qqq. Known: "),
+        (["method=mcnn-demo"], "method=mcnn-demo belongs to another recipe than recipe=ws2. Known: paper, ws2-demo, "),
+        (
+            ["recipe=human", "sizes=ws2-demo"],
+            "sizes=ws2-demo belongs to another recipe than recipe=human. ",
+        ),
+        (["method="], "Unknown method=. Known: "),
         (["method=papr"], "Unknown method=papr; did you mean 'paper'? Known: "),
         (["images=qqq"], "Unknown images=qqq. Known: "),
         (["--fast"], "'--fast' is not of the form key=value"),

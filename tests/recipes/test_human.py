@@ -179,7 +179,11 @@ def test_a_detector_that_finds_nothing_is_told(data: Path, finished: Path, tmp_p
 
 
 def test_a_table_of_the_wrong_frames_is_told_and_the_run_goes_on_with_a_mended_one(
-    data: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: Path,
+    finished: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = _continued(finished, tmp_path, ("key_frames",), ("key_frames",))
     header = ["video", "frame", "x0", "y0", "x1", "y1", "score"]
@@ -193,7 +197,15 @@ def test_a_table_of_the_wrong_frames_is_told_and_the_run_goes_on_with_a_mended_o
     notes = [json.loads(path.read_text())["indices"] for path in (run / "key_frames").glob("*.json")]
     assert listed[0] == "video,frame" and len(listed) == 1 + sum(map(len, notes))
     shutil.copy(data / "boxes.csv", table)
+    others = {row["video"] for row in csv.DictReader((data / "tags.csv").open()) if row["class"] != "red"}
+    with table.open("a") as file:
+        file.writelines(f"{name},{frame},1,2,10,12,0.9\n" for name in sorted(others) for frame in range(60))
     assert train(human_config(data, tmp_path, given))["detections"]["videos_without_boxes"] == 0
+    assert "no frame without red teaches: the detector found it in all frames" in capsys.readouterr().out
+    table.write_text(table.read_text() + "video1,99,1,2,10,12,0.9\n")
+    capsys.readouterr()
+    train(human_config(data, tmp_path, given))
+    assert "boxes.csv has changed since its boxes were read" in capsys.readouterr().out
 
 
 def test_a_detector_learns_from_boxes_of_images(data: Path, finished: Path, tmp_path: Path) -> None:
