@@ -239,12 +239,15 @@ class Rounds(pl.Callback):
         if rank() == 0 and not marker.exists():
             index = self.store.index(self.version)
             if not any(row.area > 0 for row in index):
-                cure = "no evidence (attention, boxes) gave an object. Check the settings of the stage before."
+                cure = (
+                    "the evidence (attention maps, boxes) is too weak, or is in too few of the frames, to give an "
+                    "object. Look at what the stages before have found, and give more of it under another name=."
+                )
                 if self.version:
                     before = self.folder / f"v{self.version - 1}.ckpt"
                     cure = (
                         f"the network of the version before, {before}, predicts background alone. Train it longer "
-                        "(segmenter.*, rounds.max_epochs) or start it from pretrained weights."
+                        "(segmenter.*, rounds.max_epochs) or start it from pretrained weights, under another name=."
                     )
                 raise DataError(
                     f"Version {self.version} holds no object in any frame: nothing is left to train on. "

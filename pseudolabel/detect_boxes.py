@@ -150,7 +150,7 @@ def clean_video_boxes(
         cleaned.append(kept)
         total += dropped
     if any(total.counts()):
-        _log.warning("boxes of video '%s': %s", video, total)
+        _log.warning("boxes of video '%s' that are dropped or clipped: %s", video, total)
     if found and not any(map(len, cleaned)):
         _log.warning("no box in any of %d frames of video '%s'", len(found), video)
     return cleaned

@@ -56,7 +56,7 @@ def test_a_video_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
         cleaned = clean_video_boxes(found, (10, 10), video="rex", threshold=-1)
     assert [len(one) for one in cleaned] == [1, 1]
     assert [record.getMessage() for record in caplog.records] == [
-        "boxes of video 'rex': 2 not finite, 1 clipped to the frame"
+        "boxes of video 'rex' that are dropped or clipped: 2 not finite, 1 clipped to the frame"
     ]
 
 
