@@ -7,7 +7,6 @@ quality; the best of every shot, weighed by it, and frames without the class tra
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +146,7 @@ class Human:
             workers=self.cfg.workers,
             needed=self.cfg.labels == "context",
         )
-        return {**found, "table": self._table_digest()}
+        return {**found, "table": None if self.table is None else self.table.digest}
 
     def annotate_v0(self, folder: Path) -> dict[str, Any]:
         """Masks without a network: PA.v0."""
@@ -282,17 +281,11 @@ class Human:
         trained = self.run.path / "detector/best.ckpt"
         return self.table or detector_of(self.cfg, self.source, self._encoder, self.device, trained=trained)
 
-    def _table_digest(self) -> str | None:
-        """Return what tells whether the table of boxes is still the same; None without one."""
-        if self.cfg.detector.name != "csv":
-            return None
-        return hashlib.sha256(Path(self.cfg.detector.path).read_bytes()).hexdigest()
-
     def _tell_table(self, contexts: Mapping[str, Any]) -> None:
         """Tell that a table was changed after its boxes were read."""
-        if rank() == 0 and contexts.get("table") != self._table_digest():
+        if rank() == 0 and self.table is not None and contexts["table"] != self.table.digest:
             print(
-                f"{self.cfg.detector.path} has changed since its boxes were read, and this run keeps the old ones. "
+                f"{self.table.path} has changed since its boxes were read, and this run keeps the old ones. "
                 "Give another name=… to use the new ones."
             )
 

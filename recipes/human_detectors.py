@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -69,6 +70,7 @@ class TableDetector:
 
     def __init__(self, detector: CsvDetector, source: VideoSource) -> None:
         self.detector, self.source, self.path = detector, source, detector.path
+        self.digest = hashlib.sha256(self.path.read_bytes()).hexdigest()  # a run tells by it that the table has changed
         self.records = {record.name: record for record in source.records}
         known = {*self.records, *(name for name, _ in source.skipped)}
         unknown = [name for name in detector.videos if name not in known]
