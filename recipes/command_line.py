@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pseudolabel.types import DataError
+from recipes.worker_processes import end_worker_processes
 
 
 def quieten() -> None:
@@ -56,3 +57,5 @@ def command_line(
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    finally:
+        end_worker_processes()

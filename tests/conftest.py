@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +15,31 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 import pytest
 import torch
 
+from recipes.worker_processes import end_worker_processes
 from tests.toys import Toy, make_toy
 
 torch.set_num_threads(1)
+
+SECONDS_TO_END = 60.0
+"""So long may the interpreter take to end after the last test."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """End what would be waited for; where something is waited for nevertheless, tell what, and end with the status."""
+    end_worker_processes()
+
+    def leave() -> None:
+        print(f"\nthe tests are done, but the interpreter waits for something after {SECONDS_TO_END:g} s:", file=out)
+        faulthandler.dump_traceback(file=out)
+        out.flush()
+        sys.stdout.flush()
+        os._exit(int(session.exitstatus))
+
+    out = os.fdopen(os.dup(2), "w")
+    timer = threading.Timer(SECONDS_TO_END, leave)
+    timer.daemon = True
+    timer.start()
 
 
 @pytest.fixture(autouse=True)
