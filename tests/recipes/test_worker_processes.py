@@ -22,7 +22,8 @@ def test_no_process_is_left_and_new_ones_can_be_had() -> None:
 
 
 def test_where_nobody_had_any_nothing_is_loaded() -> None:
-    code = "import sys; from recipes import worker_processes as w; w.end_worker_processes(); print('joblib' in sys.modules)"
+    code = "import sys; from recipes.worker_processes import end_worker_processes\n"
+    code += "end_worker_processes(); print('joblib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
