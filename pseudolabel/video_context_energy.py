@@ -20,8 +20,8 @@ from pseudolabel.matching import Confidence, match_proposals, painted_scores
 from pseudolabel.types import VOID, Annotation, BoolArray, DataError, FloatArray, Int32Array, Scores, UInt8Array
 from pseudolabel.video_context import VideoContext
 
-Quality = Literal["probability", "prediction"]
-"""What the quality of a mask is the mean of."""
+Quality = Literal["probability", "prediction", "overlap"]
+"""What the quality of a mask is made of."""
 
 _ROUNDING = 1e-3  # a softmax in half precision may leave [0, 1] by so much
 
@@ -45,9 +45,10 @@ class VideoContextSettings:
         quality: of what omega is the mean: ``"probability"``, P of Eq. 4, or ``"prediction"`` (ours), what was
             predicted alone: by the network, and before there is one by the detector, whose scores count within the
             proposals of its boxes. The paper has "the predicted probabilities". P is at least lambda_r all over the
-            proposal of a box, so it hardly tells a wrong one.
+            proposal of a box, so it hardly tells a wrong one. ``"overlap"`` (ours) is the soft Jaccard index of mask
+            and prediction: a mean over the mask alone cannot tell that the mask misses most of the object.
         margins: the detector's scores are margins, which the logistic function makes probabilities (SPEC H-g); else
-            they must be in [0, 1]. Only ``quality="prediction"`` looks at them.
+            they must be in [0, 1]. Only ``quality="prediction"`` and ``"overlap"`` look at them.
         void_in_boxes: what a box holds beside the object becomes void in frames that have one (ours): the detector says
             that it may well be object, and a network that is told otherwise finds less of it in every round.
         void_score: boxes up to this score do not make void (ours); None: all do.
@@ -81,7 +82,9 @@ class VideoContextSettings:
         if self.confidence not in ("mean", "overlap"):
             raise DataError(f"Video context: confidence must be 'mean' or 'overlap', got '{self.confidence}'.")
         if self.quality not in get_args(Quality):
-            raise DataError(f"Video context: quality must be 'probability' or 'prediction', got '{self.quality}'.")
+            raise DataError(
+                f"Video context: quality must be one of {', '.join(get_args(Quality))}, got '{self.quality}'."
+            )
         if self.void_score is not None and not isinstance(self.void_score, int | float):
             raise DataError(f"Video context: void_score must be a number or none, got '{self.void_score}'.")
         if not 0 < self.q <= 0.5:
@@ -246,8 +249,8 @@ def infer_masks(
         ``settings.quality``) over the nodes that are labelled object, 0 where there are none.
 
     Raises:
-        DataError: scores do not fit the context or are no probabilities (those of boxes only matter for
-            ``quality="prediction"`` without a network), or the label is out of its range.
+        DataError: scores do not fit the context or are no probabilities (those of boxes matter only before
+            there is a network, unless ``quality="probability"``), or the label is out of its range.
     """
     settings = settings or VideoContextSettings()
     confidence = _confidence(context, scores, label)
@@ -258,10 +261,12 @@ def infer_masks(
     labels = np.where(chosen, np.uint8(label), np.uint8(0))[context.nodes]
     if settings.void_in_boxes:
         _leave_out_boxes(labels, context, settings.void_score)
+    if settings.quality == "probability":
+        return Annotation(labels, labelling_quality(context, chosen, probability))
+    predicted = _detector_confidence(context, settings) if confidence is None else confidence
     if settings.quality == "prediction":
-        predicted = _detector_confidence(context, settings) if confidence is None else confidence
-        probability = _mean_confidence(context, predicted)
-    return Annotation(labels, labelling_quality(context, chosen, probability))
+        return Annotation(labels, labelling_quality(context, chosen, _mean_confidence(context, predicted)))
+    return Annotation(labels, soft_jaccard(labels == label, predicted))
 
 
 def _leave_out_boxes(labels: UInt8Array, context: VideoContext, least: float | None) -> None:
@@ -280,6 +285,18 @@ def labelling_quality(context: VideoContext, chosen: BoolArray, probability: Flo
     counts = np.bincount(frames, minlength=context.num_frames)
     sums = np.bincount(frames, probability[chosen], minlength=context.num_frames)
     return (sums / np.maximum(counts, 1)).astype(np.float32)
+
+
+def soft_jaccard(masks: BoolArray, predicted: FloatArray) -> FloatArray:
+    """Return what masks and predictions have in common over what either holds, float32 (K,); 0 for an empty mask.
+
+    Args:
+        masks: bool (K, H, W).
+        predicted: float32 (K, H, W) in [0, 1].
+    """
+    common = (predicted * masks).sum(axis=(1, 2), dtype=np.float64)
+    either = masks.sum(axis=(1, 2)) + predicted.sum(axis=(1, 2), dtype=np.float64) - common
+    return np.clip(common / np.maximum(either, 1), 0, 1).astype(np.float32)
 
 
 def _confidence(context: VideoContext, scores: Scores | None, label: int) -> FloatArray | None:
@@ -301,8 +318,9 @@ def _detector_confidence(context: VideoContext, settings: VideoContextSettings) 
     scores = np.concatenate([boxes.scores for boxes in context.boxes])
     if not settings.margins and not ((scores >= 0) & (scores <= 1)).all():
         raise DataError(
-            f"Video context: quality=prediction needs boxes with probabilities, got scores from {scores.min():.4g} to "
-            f"{scores.max():.4g}. If they are margins say so (detector.margins=true), or take quality=probability."
+            f"Video context: quality={settings.quality} needs boxes with probabilities, got scores from "
+            f"{scores.min():.4g} to {scores.max():.4g}. If they are margins say so (detector.margins=true), "
+            "or take quality=probability."
         )
     found = np.zeros(context.nodes.shape, np.float32)
     for one, boxes, pool in zip(found, context.boxes, context.proposals, strict=True):

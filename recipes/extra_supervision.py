@@ -6,7 +6,8 @@ still images teach a detector as well, :mod:`recipes.detector_training`.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pseudolabel.palette import read_mask, write_mask
 from pseudolabel.proposals import ProposalSettings, propose_regions
 from pseudolabel.types import DataError, FloatArray, UInt8Array
 from recipes.boxed_pairs import BoxedImage, boxed_images
+from recipes.finishing import average_networks
 from recipes.fitting import fit_steps
 from recipes.true_pairs import Load, true_images
 from recipes.workspace import Workspace
@@ -42,26 +44,31 @@ def mask_from_boxes(
 def fit_with_extra(
     cfg: DictConfig,
     folder: Path,
-    segmenter: Segmenter,
-    frames: Callable[[int], PseudoFrames],
+    weights: Mapping[int, Path],
+    frames: Callable[[int, int], PseudoFrames],
     workspace: Workspace,
     images: ImageSource,
     *,
     proposals: ProposalSettings,
     loggers: list[Logger],
 ) -> dict[str, Any]:
-    """Fine-tune a network on the last round's frames and on images with boxes or masks, of weight 1 each.
+    """Fine-tune networks on their rounds' frames and on images with boxes or masks, of weight 1 each; average them.
 
     Args:
         cfg: the whole configuration; ``extra.supervision``, ``extra.epochs`` and ``extra.fill``.
-        folder: of the stage.
-        segmenter: the last round's network.
-        frames: epoch -> the frames of the last version.
+        folder: of the stage; gets ``v<n>/best.ckpt`` for every version n and ``best.ckpt``, their mean. A stage that
+            was killed goes on with the version at which it was.
+        weights: version -> checkpoint of its network: the last round's, or those of all rounds that are averaged.
+        frames: version, epoch -> the frames that taught it.
         workspace: lists what is broken.
         images: those of split ``train`` teach: by their masks, or by ``boxes.csv`` or the tight boxes of the masks'
             components, all that is then looked at of them.
         proposals: settings of the region tree.
         loggers: of Lightning.
+
+    Returns:
+        ``epochs``, ``steps`` and ``items`` of one network, ``supervision``, ``images`` that teach and ``networks`` that
+        are averaged.
 
     Raises:
         DataError: no image of split ``train`` has a mask, or a box of the target.
@@ -78,7 +85,7 @@ def fit_with_extra(
         if not taught:
             raise DataError(f"extra.supervision: no image of split 'train' in {images.root} has a mask. Add masks/.")
 
-    def data(epoch: int) -> ConcatDataset[dict[str, Any]]:
+    def data(version: int, epoch: int) -> ConcatDataset[dict[str, Any]]:
         extra = TrueFrames(
             taught,
             crop=options.crop,
@@ -87,13 +94,26 @@ def fit_with_extra(
             seed=cfg.seed,
             epoch=epoch,
         )
-        return ConcatDataset([frames(epoch), extra])
+        return ConcatDataset([frames(version, epoch), extra])
 
-    segmenter.train()
-    found = fit_steps(
-        cfg, folder, segmenter, data, batch_size=options.batch_size, epochs=cfg.extra.epochs, loggers=loggers
-    )
-    return {**found, "supervision": cfg.extra.supervision, "images": len(taught)}
+    found: dict[str, Any] = {}
+    own = {version: folder / f"v{version}" for version in weights}
+    for version, start in weights.items():
+        if (own[version] / "best.ckpt").exists() and version != max(weights):
+            continue
+        own[version].mkdir(exist_ok=True)
+        found = fit_steps(
+            cfg,
+            own[version],
+            Segmenter.load(start).train(),
+            partial(data, version),
+            batch_size=options.batch_size,
+            epochs=cfg.extra.epochs,
+            stage=f"{folder.name} v{version}",
+            loggers=loggers,
+        )
+    average_networks([path / "best.ckpt" for path in own.values()], folder / "best.ckpt")
+    return {**found, "supervision": cfg.extra.supervision, "images": len(taught), "networks": len(own)}
 
 
 def _from_boxes(item: BoxedImage, folder: Path, proposals: ProposalSettings, *, fill: float) -> Load:

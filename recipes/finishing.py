@@ -45,7 +45,8 @@ def finish_rounds(
         loggers: of Lightning.
 
     Returns:
-        ``epochs`` and ``steps`` of the last version, and ``weights``, the averages (relative to the run folder).
+        ``epochs`` and ``steps`` of the last version, ``weights``, the averages, and ``networks``, of which they are
+        averages (paths relative to the run folder).
     """
     found: dict[str, Any] = {}
     own = [folder / f"v{version}" for version in range(len(weights))]
@@ -63,15 +64,26 @@ def finish_rounds(
             stage=f"{folder.name} v{version}",
             loggers=loggers,
         )
+    taught = [path / "best.ckpt" for path in own]
     kept = [folder / f"v{version}.ckpt" for version in range(len(weights))]
+    for version, path in enumerate(kept):
+        average_networks(taught[max(0, version + 1 - cfg.finish.average) : version + 1], path)
+    average_networks(taught[-cfg.finish.average :], folder / "best.ckpt")
+    relative = {"weights": kept, "networks": taught}
+    named = {name: [str(path.relative_to(folder.parent)) for path in paths] for name, paths in relative.items()}
+    return {"epochs": found["epochs"], "steps": found["steps"], **named}
+
+
+def average_networks(weights: Sequence[Path], path: Path) -> None:
+    """Write the mean of networks of one kind, weight by weight and running statistic by running statistic.
+
+    Args:
+        weights: their checkpoints, one at least.
+        path: gets the mean; the first rank writes it, all wait for it.
+    """
     if rank() == 0:
-        for version, path in enumerate(kept):
-            last = own[max(0, version + 1 - cfg.finish.average) : version + 1]
-            mean = AveragedModel(Segmenter.load(last[0] / "best.ckpt"), use_buffers=True)
-            for each in last:
-                mean.update_parameters(Segmenter.load(each / "best.ckpt"))
-            for name in (path, folder / "best.ckpt") if version == len(kept) - 1 else (path,):
-                save_weights(cast(Segmenter, mean.module), name)
+        mean = AveragedModel(Segmenter.load(weights[0]), use_buffers=True)
+        for each in weights:
+            mean.update_parameters(Segmenter.load(each))
+        save_weights(cast(Segmenter, mean.module), path)
     barrier()
-    paths = [str(path.relative_to(folder.parent)) for path in kept]
-    return {"epochs": found["epochs"], "steps": found["steps"], "weights": paths}

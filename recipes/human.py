@@ -179,18 +179,22 @@ class Human:
         return finish_rounds(self.cfg, folder, weights, self._frames, loggers=self.loggers)
 
     def add_supervision(self, folder: Path) -> dict[str, Any]:
-        """Go on with the last round's masks and images whose boxes or masks are given (Sec. 4.2)."""
+        """Go on with the last round's masks and images whose boxes or masks are given (Sec. 4.2).
+
+        Where the networks of several rounds are averaged, all of them go on, each with its own masks.
+        """
         images = self._images()
         if images is None:
             raise DataError("extra.supervision needs images. Give images=folder images.root=…")
         done = self.run.state
-        segmenter = Segmenter.load(self.run.path / _weights(done)[-1])
-        version = done["segmenter"]["versions"][-1]["version"]
+        networks = done["finish"]["networks"] if "finish" in done else done["segmenter"]["weights"]
+        average = self.cfg.finish.average if "finish" in done else 1
+        versions = [report["version"] for report in done["segmenter"]["versions"]]
         return fit_with_extra(
             self.cfg,
             folder,
-            segmenter,
-            lambda epoch: self._frames(version, epoch),
+            {version: self.run.path / path for version, path in list(zip(versions, networks, strict=True))[-average:]},
+            self._frames,
             self.workspace,
             images,
             proposals=proposal_settings(self.cfg),

@@ -135,9 +135,9 @@ def detector_of(
 def _check_scores(cfg: DictConfig, table: CsvDetector) -> None:
     """Refuse scores that are no probabilities before hours of work, where they must be some."""
     wrong = table.scores[(table.scores < 0) | (table.scores > 1)]
-    if cfg.energy.quality == "prediction" and not cfg.detector.margins and len(wrong):
+    if cfg.energy.quality != "probability" and not cfg.detector.margins and len(wrong):
         raise DataError(
-            f"{table.path}: energy.quality=prediction needs probabilities, got {len(wrong)} scores outside of [0, 1], "
-            f"the first {wrong[0]:.4g}. If they are margins give detector.margins=true, else rescale them, or take "
-            "energy.quality=probability."
+            f"{table.path}: energy.quality={cfg.energy.quality} needs probabilities, got {len(wrong)} scores outside "
+            f"of [0, 1], the first {wrong[0]:.4g}. If they are margins give detector.margins=true, else rescale them, "
+            "or take energy.quality=probability."
         )

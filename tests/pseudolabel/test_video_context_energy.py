@@ -19,6 +19,7 @@ from pseudolabel.video_context_energy import (
     pairwise_weights,
     proposal_masks,
     shot_energies,
+    soft_jaccard,
     unary_costs,
 )
 from tests.pseudolabel.contexts import random_context, two_shots
@@ -234,6 +235,33 @@ def test_scores_that_are_no_probabilities_are_told(score: float) -> None:
         infer_masks(replace(context, boxes=boxes), None, replace(SETTINGS, quality="prediction"))
 
 
+def test_overlap_tells_a_mask_that_misses_most_of_what_is_predicted() -> None:
+    masks = np.zeros((4, 4, 5), bool)
+    masks[:2, :, :2] = True  # 8 pixels
+    predicted = np.zeros((4, 4, 5), np.float32)
+    predicted[0, :, :2] = 0.75
+    predicted[1] = 0.75
+    predicted[2] = 1.0
+    found = soft_jaccard(masks, predicted)
+    np.testing.assert_allclose(found, [6 / 8, 6 / (8 + 9), 0, 0], rtol=1e-6)
+    assert found.dtype == np.float32
+
+
+def test_overlap_is_of_the_mask_without_its_void_and_the_networks_scores() -> None:
+    _, masks, context = two_shots()
+    scores = np.zeros((6, 2, 24, 32), np.float32)
+    scores[1, 1] = np.where(masks[1], 0.8, 0.2)
+    scores[:, 0] = 1 - scores[:, 1]
+    settings = replace(SETTINGS, pairwise=0.0, higher=0.0, quality="overlap")
+    found = infer_masks(context, scores, settings)
+    area, rest = masks[1].sum(), (~masks[1]).sum()
+    np.testing.assert_allclose(found.quality, [0, 0.8 * area / (area + 0.2 * rest), 0, 0, 0, 0], rtol=1e-5)
+    wider = [replace(each, boxes=each.boxes + np.float32([-2, -2, 2, 2])) for each in context.boxes]
+    void = infer_masks(replace(context, boxes=wider), scores, replace(settings, void_in_boxes=True))
+    assert (void.labels[1] == 255).any()
+    np.testing.assert_allclose(void.quality, found.quality, rtol=1e-6)
+
+
 def test_quality_is_a_mean_over_nodes_not_pixels() -> None:
     context = two_shots()[2]
     chosen = np.zeros(12, bool)
@@ -274,7 +302,7 @@ def test_thousands_of_boxes() -> None:
         ({"lambda_r": 0.0, "lambda_e": 0.0}, "no probability"),
         ({"pairwise": np.inf}, "pairwise"),
         ({"higher": np.nan}, "higher"),
-        ({"quality": "size"}, "quality must be 'probability' or 'prediction', got 'size'"),
+        ({"quality": "size"}, "quality must be one of probability, prediction, overlap, got 'size'"),
         ({"void_score": "abc"}, "void_score must be a number or none, got 'abc'"),
         ({"q": 0.6}, "not exact"),
         ({"q": 0.0}, "q must be"),

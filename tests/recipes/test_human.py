@@ -172,6 +172,34 @@ def test_extra_supervision_joins_in_the_last_round(data: Path, finished: Path, t
         assert results["tested_on"] == "images_val" and results["test"]["iou"] >= 0
 
 
+def test_extra_supervision_teaches_all_networks_that_are_averaged(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stills, whole = stills_folder(tmp_path / "stills", train=6, val=4), (*VIDEOS, "v0", "segmenter")
+    run = _continued(finished, tmp_path, whole, (*VIDEOS, "pa", "segmenter"))
+    taught: set[int] = set()
+
+    def noted(self: Workspace, store: PAStore, version: int, *args: Any, **options: Any) -> PseudoFrames:
+        if (run / "extra").exists():
+            taught.add(version)
+        return make(self, store, version, *args, **options)
+
+    make = Workspace.pseudo_frames
+    monkeypatch.setattr(Workspace, "pseudo_frames", noted)
+    more = ["finish.epochs=1", "finish.average=2", "twin=false", "crf.enabled=false"]
+    more += ["images=folder", f"images.root={stills}", "extra.supervision=masks", "extra.epochs=1"]
+    results = train(human_config(data, tmp_path, more))
+    assert taught == {0, 1} and results["models"][-1]["round"] == "2 + masks"
+    first, second = (_weights(run / f"extra/v{version}/best.ckpt") for version in (0, 1))
+    mean = _weights(run / "extra/best.ckpt")
+    floating = [key for key in mean if mean[key].is_floating_point()]
+    assert all(torch.allclose(mean[key], (first[key] + second[key]) / 2, atol=1e-6) for key in floating)
+    for version, after in enumerate((first, second)):
+        before = _weights(run / f"finish/v{version}/best.ckpt")
+        learned = [key for key in before if key.endswith("weight")]
+        assert learned and all(not torch.equal(before[key], after[key]) for key in learned)
+
+
 def test_a_detector_that_finds_nothing_is_told(data: Path, finished: Path, tmp_path: Path) -> None:
     _continued(finished, tmp_path, ("key_frames",), ("key_frames",))
     with pytest.raises(DataError, match=r"found nothing in any of 3 videos of the target.*lower detector\.threshold"):
