@@ -42,11 +42,12 @@ class VideoContextSettings:
         fill: weight in Eq. 3 of the share of its tight box that a proposal fills, >= 0 (ours; 0 is the paper).
         confidence: what Eq. 3 adds of the scores, ``"mean"`` (the paper) or ``"overlap"`` (ours); see
             :func:`pseudolabel.matching.best_proposals`.
-        quality: of what omega is the mean: ``"probability"``, P of Eq. 4, or ``"prediction"`` (ours), what was
-            predicted alone: by the network, and before there is one by the detector, whose scores count within the
-            proposals of its boxes. The paper has "the predicted probabilities". P is at least lambda_r all over the
+        quality: what omega is: the mean over the mask of ``"probability"``, P of Eq. 4, or of ``"prediction"`` (ours),
+            what was predicted alone: by the network, and before there is one by the detector, whose scores count within
+            the proposals of its boxes. The paper has "the predicted probabilities". P is at least lambda_r all over the
             proposal of a box, so it hardly tells a wrong one. ``"overlap"`` (ours) is the soft Jaccard index of mask
-            and prediction: a mean over the mask alone cannot tell that the mask misses most of the object.
+            and prediction (:func:`predicted_overlap`): a mean over the mask alone cannot tell that the mask misses most
+            of the object. Predictions are less sure along outlines, so small objects weigh less by it.
         margins: the detector's scores are margins, which the logistic function makes probabilities (SPEC H-g); else
             they must be in [0, 1]. Only ``quality="prediction"`` and ``"overlap"`` look at them.
         void_in_boxes: what a box holds beside the object becomes void in frames that have one (ours): the detector says
@@ -245,7 +246,7 @@ def infer_masks(
         label: class id of the object, 1..254.
 
     Returns:
-        labels uint8 (K, H, W), 0 or ``label``; quality omega (K,), the mean P (or what was predicted, see
+        labels uint8 (K, H, W), 0 or ``label``; quality omega (K,), the mean P (or what else
         ``settings.quality``) over the nodes that are labelled object, 0 where there are none.
 
     Raises:
@@ -266,7 +267,7 @@ def infer_masks(
     predicted = _detector_confidence(context, settings) if confidence is None else confidence
     if settings.quality == "prediction":
         return Annotation(labels, labelling_quality(context, chosen, _mean_confidence(context, predicted)))
-    return Annotation(labels, soft_jaccard(labels == label, predicted))
+    return Annotation(labels, predicted_overlap(labels == label, predicted))
 
 
 def _leave_out_boxes(labels: UInt8Array, context: VideoContext, least: float | None) -> None:
@@ -287,15 +288,19 @@ def labelling_quality(context: VideoContext, chosen: BoolArray, probability: Flo
     return (sums / np.maximum(counts, 1)).astype(np.float32)
 
 
-def soft_jaccard(masks: BoolArray, predicted: FloatArray) -> FloatArray:
-    """Return what masks and predictions have in common over what either holds, float32 (K,); 0 for an empty mask.
+def predicted_overlap(masks: BoolArray, predicted: FloatArray) -> FloatArray:
+    """Return the soft Jaccard index of masks and predictions, float32 (K,); 0 for an empty mask.
+
+    Outside of the mask only what is likelier object than not counts: the faint rest of a softmax, summed over a whole
+    frame, would outweigh a small object.
 
     Args:
         masks: bool (K, H, W).
         predicted: float32 (K, H, W) in [0, 1].
     """
     common = (predicted * masks).sum(axis=(1, 2), dtype=np.float64)
-    either = masks.sum(axis=(1, 2)) + predicted.sum(axis=(1, 2), dtype=np.float64) - common
+    missed = (predicted * (~masks & (predicted > 0.5))).sum(axis=(1, 2), dtype=np.float64)
+    either = masks.sum(axis=(1, 2)) + missed
     return np.clip(common / np.maximum(either, 1), 0, 1).astype(np.float32)
 
 

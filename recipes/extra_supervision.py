@@ -1,5 +1,8 @@
 """Boxes or masks of still images as extra supervision in the last round (Liang et al. 2017, Sec. 4.2, SPEC H17).
 
+Where the networks of several rounds are averaged (ours), the images teach each of them: else a single network would be
+compared with a mean, which is better whatever taught it.
+
 The only place where masks that a person drew may teach: the user asks for it, and the closing table says so. (Boxes of
 still images teach a detector as well, :mod:`recipes.detector_training`.)
 """
@@ -67,8 +70,7 @@ def fit_with_extra(
         loggers: of Lightning.
 
     Returns:
-        ``epochs``, ``steps`` and ``items`` of one network, ``supervision``, ``images`` that teach and ``networks`` that
-        are averaged.
+        ``epochs``, ``steps`` and ``items`` of the last version, ``supervision``, and how many ``images`` teach.
 
     Raises:
         DataError: no image of split ``train`` has a mask, or a box of the target.
@@ -113,7 +115,7 @@ def fit_with_extra(
             loggers=loggers,
         )
     average_networks([path / "best.ckpt" for path in own.values()], folder / "best.ckpt")
-    return {**found, "supervision": cfg.extra.supervision, "images": len(taught), "networks": len(own)}
+    return {**found, "supervision": cfg.extra.supervision, "images": len(taught)}
 
 
 def _from_boxes(item: BoxedImage, folder: Path, proposals: ProposalSettings, *, fill: float) -> Load:

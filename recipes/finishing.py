@@ -45,8 +45,7 @@ def finish_rounds(
         loggers: of Lightning.
 
     Returns:
-        ``epochs`` and ``steps`` of the last version, ``weights``, the averages, and ``networks``, of which they are
-        averages (paths relative to the run folder).
+        ``epochs`` and ``steps`` of the last version, and ``weights``, the averages (relative to the run folder).
     """
     found: dict[str, Any] = {}
     own = [folder / f"v{version}" for version in range(len(weights))]
@@ -69,9 +68,8 @@ def finish_rounds(
     for version, path in enumerate(kept):
         average_networks(taught[max(0, version + 1 - cfg.finish.average) : version + 1], path)
     average_networks(taught[-cfg.finish.average :], folder / "best.ckpt")
-    relative = {"weights": kept, "networks": taught}
-    named = {name: [str(path.relative_to(folder.parent)) for path in paths] for name, paths in relative.items()}
-    return {"epochs": found["epochs"], "steps": found["steps"], **named}
+    paths = [str(path.relative_to(folder.parent)) for path in kept]
+    return {"epochs": found["epochs"], "steps": found["steps"], "weights": paths}
 
 
 def average_networks(weights: Sequence[Path], path: Path) -> None:

@@ -187,13 +187,16 @@ class Human:
         if images is None:
             raise DataError("extra.supervision needs images. Give images=folder images.root=…")
         done = self.run.state
-        networks = done["finish"]["networks"] if "finish" in done else done["segmenter"]["weights"]
-        average = self.cfg.finish.average if "finish" in done else 1
-        versions = [report["version"] for report in done["segmenter"]["versions"]]
+        finished = "finish" in done
+        count = self.cfg.finish.average if finished else 1
+        versions = [report["version"] for report in done["segmenter"]["versions"]][-count:]
         return fit_with_extra(
             self.cfg,
             folder,
-            {version: self.run.path / path for version, path in list(zip(versions, networks, strict=True))[-average:]},
+            {
+                version: self.run.path / (f"finish/v{version}/best.ckpt" if finished else _weights(done)[version])
+                for version in versions
+            },
             self._frames,
             self.workspace,
             images,

@@ -21,13 +21,15 @@ from tests.toys import Toy, make_toy
 torch.set_num_threads(1)
 
 SECONDS_TO_END = 60.0
-"""So long may the interpreter take to end after the last test."""
+"""So long may the interpreter take to end after the last test. (That commands end is tested with the commands.)"""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """End what would be waited for; where something is waited for nevertheless, tell what, and end with the status."""
     end_worker_processes()
+
+    out = os.fdopen(os.dup(2), "w")
 
     def leave() -> None:
         print(f"\nthe tests are done, but the interpreter waits for something after {SECONDS_TO_END:g} s:", file=out)
@@ -36,7 +38,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         sys.stdout.flush()
         os._exit(int(session.exitstatus))
 
-    out = os.fdopen(os.dup(2), "w")
     timer = threading.Timer(SECONDS_TO_END, leave)
     timer.daemon = True
     timer.start()

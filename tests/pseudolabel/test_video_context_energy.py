@@ -17,9 +17,9 @@ from pseudolabel.video_context_energy import (
     labelling_quality,
     node_probability,
     pairwise_weights,
+    predicted_overlap,
     proposal_masks,
     shot_energies,
-    soft_jaccard,
     unary_costs,
 )
 from tests.pseudolabel.contexts import random_context, two_shots
@@ -227,39 +227,55 @@ def test_sure_boxes_leave_out_what_is_beside_their_mask(least: float | None, voi
     assert not labels[[0, 2, 3, 4, 5]].any()
 
 
+@pytest.mark.parametrize("quality", ["prediction", "overlap"])
 @pytest.mark.parametrize("score", [-0.1, 1.1, np.nan])
-def test_scores_that_are_no_probabilities_are_told(score: float) -> None:
+def test_scores_that_are_no_probabilities_are_told(score: float, quality: Any) -> None:
     context = two_shots()[2]
     boxes = [replace(each, scores=np.full(len(each), score, np.float32)) for each in context.boxes]
     with pytest.raises(DataError, match=r"needs boxes with probabilities, got scores from .*detector.margins=true"):
-        infer_masks(replace(context, boxes=boxes), None, replace(SETTINGS, quality="prediction"))
+        infer_masks(replace(context, boxes=boxes), None, replace(SETTINGS, quality=quality))
 
 
 def test_overlap_tells_a_mask_that_misses_most_of_what_is_predicted() -> None:
-    masks = np.zeros((4, 4, 5), bool)
-    masks[:2, :, :2] = True  # 8 pixels
-    predicted = np.zeros((4, 4, 5), np.float32)
+    masks = np.zeros((5, 4, 5), bool)
+    masks[:3, :, :2] = True  # 8 pixels
+    predicted = np.zeros((5, 4, 5), np.float32)
     predicted[0, :, :2] = 0.75
     predicted[1] = 0.75
-    predicted[2] = 1.0
-    found = soft_jaccard(masks, predicted)
-    np.testing.assert_allclose(found, [6 / 8, 6 / (8 + 9), 0, 0], rtol=1e-6)
+    predicted[2] = np.where(masks[2], 0.75, 0.5)  # beside it nothing is likelier object than not
+    predicted[3] = 1.0
+    found = predicted_overlap(masks, predicted)
+    np.testing.assert_allclose(found, [6 / 8, 6 / (8 + 9), 6 / 8, 0, 0], rtol=1e-6)
     assert found.dtype == np.float32
 
 
 def test_overlap_is_of_the_mask_without_its_void_and_the_networks_scores() -> None:
     _, masks, context = two_shots()
+    beside = ~masks[1] & (np.arange(24)[:, None] < 12)
     scores = np.zeros((6, 2, 24, 32), np.float32)
-    scores[1, 1] = np.where(masks[1], 0.8, 0.2)
+    scores[1, 1] = np.where(masks[1], 0.8, np.where(beside, 0.6, 0.2))
     scores[:, 0] = 1 - scores[:, 1]
-    settings = replace(SETTINGS, pairwise=0.0, higher=0.0, quality="overlap")
+    trusting = {"lambda_r": 1.0, "lambda_e": 0.0, "pairwise": 0.0, "higher": 0.0}
+    settings = replace(SETTINGS, quality="overlap", **trusting)
     found = infer_masks(context, scores, settings)
-    area, rest = masks[1].sum(), (~masks[1]).sum()
-    np.testing.assert_allclose(found.quality, [0, 0.8 * area / (area + 0.2 * rest), 0, 0, 0, 0], rtol=1e-5)
-    wider = [replace(each, boxes=each.boxes + np.float32([-2, -2, 2, 2])) for each in context.boxes]
-    void = infer_masks(replace(context, boxes=wider), scores, replace(settings, void_in_boxes=True))
-    assert (void.labels[1] == 255).any()
+    area, missed = masks[1].sum(), beside.sum()
+    np.testing.assert_array_equal(found.labels[1] == 1, masks[1])
+    np.testing.assert_allclose(found.quality, [0, 0.8 * area / (area + 0.6 * missed), 0, 0, 0, 0], rtol=1e-5)
+    wide = np.array([[0, 0, 32, 24]], np.float32)
+    wider = [replace(each, boxes=wide) if len(each.boxes) else each for each in context.boxes]
+    pools = [Proposals.from_masks(masks[1:2])] * 6
+    void = infer_masks(replace(context, boxes=wider, proposals=pools), scores, replace(settings, void_in_boxes=True))
+    assert (void.labels[1][~masks[1]] == 255).all()
     np.testing.assert_allclose(void.quality, found.quality, rtol=1e-6)
+
+
+def test_overlap_before_there_is_a_network_is_that_with_the_detector() -> None:
+    _, masks, context = two_shots()
+    boxes = [replace(each, scores=np.full(len(each), 0.3, np.float32)) for each in context.boxes]
+    settings = replace(SETTINGS, pairwise=0.0, higher=0.0, quality="overlap")
+    found = infer_masks(replace(context, boxes=boxes), None, settings)
+    np.testing.assert_array_equal(found.labels[1] == 1, masks[1])
+    np.testing.assert_allclose(found.quality, [0, 0.3, 0, 0, 0, 0], rtol=1e-5)
 
 
 def test_quality_is_a_mean_over_nodes_not_pixels() -> None:

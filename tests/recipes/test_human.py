@@ -167,21 +167,23 @@ def test_extra_supervision_joins_in_the_last_round(data: Path, finished: Path, t
     for kind in ("boxes", "masks"):
         _continued(finished, tmp_path / kind, whole, (*VIDEOS, "pa", "segmenter"))
         more = ["images=folder", f"images.root={stills}", f"extra.supervision={kind}", "extra.epochs=2", "twin=false"]
+        more += ["finish.epochs=0"]  # no average: the last round's network alone
         results = train(human_config(data, tmp_path / kind, more))
         assert results["models"][-1]["round"] == f"2 + {kind}" and results["checkpoint"] == "extra/best.ckpt"
+        assert [path.name for path in (tmp_path / kind / "runs/tiny/extra").glob("v*")] == ["v1"]
         assert results["tested_on"] == "images_val" and results["test"]["iou"] >= 0
 
 
-def test_extra_supervision_teaches_all_networks_that_are_averaged(
+def test_extra_supervision_teaches_all_networks_that_are_averaged_and_goes_on_where_it_was_killed(
     data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stills, whole = stills_folder(tmp_path / "stills", train=6, val=4), (*VIDEOS, "v0", "segmenter")
     run = _continued(finished, tmp_path, whole, (*VIDEOS, "pa", "segmenter"))
-    taught: set[int] = set()
+    taught: list[int] = []
 
     def noted(self: Workspace, store: PAStore, version: int, *args: Any, **options: Any) -> PseudoFrames:
         if (run / "extra").exists():
-            taught.add(version)
+            taught.append(version)
         return make(self, store, version, *args, **options)
 
     make = Workspace.pseudo_frames
@@ -189,15 +191,24 @@ def test_extra_supervision_teaches_all_networks_that_are_averaged(
     more = ["finish.epochs=1", "finish.average=2", "twin=false", "crf.enabled=false"]
     more += ["images=folder", f"images.root={stills}", "extra.supervision=masks", "extra.epochs=1"]
     results = train(human_config(data, tmp_path, more))
-    assert taught == {0, 1} and results["models"][-1]["round"] == "2 + masks"
-    first, second = (_weights(run / f"extra/v{version}/best.ckpt") for version in (0, 1))
+    assert list(dict.fromkeys(taught)) == [0, 1] and results["models"][-1]["round"] == "2 + masks"
+    starts = [_weights(run / f"finish/v{version}/best.ckpt") for version in (0, 1)]
+    ends = [_weights(run / f"extra/v{version}/best.ckpt") for version in (0, 1)]
+    learned = [key for key in starts[0] if key.endswith("weight") and not torch.equal(starts[0][key], starts[1][key])]
+    for own, other, end in zip(starts, starts[::-1], ends, strict=True):  # one epoch leaves a network nearer to its own
+        near, far = (sum(float((end[key] - start[key]).abs().sum()) for key in learned) for start in (own, other))
+        assert 0 < near < 0.7 * far
     mean = _weights(run / "extra/best.ckpt")
     floating = [key for key in mean if mean[key].is_floating_point()]
-    assert all(torch.allclose(mean[key], (first[key] + second[key]) / 2, atol=1e-6) for key in floating)
-    for version, after in enumerate((first, second)):
-        before = _weights(run / f"finish/v{version}/best.ckpt")
-        learned = [key for key in before if key.endswith("weight")]
-        assert learned and all(not torch.equal(before[key], after[key]) for key in learned)
+    assert all(torch.allclose(mean[key], (ends[0][key] + ends[1][key]) / 2, atol=1e-6) for key in floating)
+
+    state = json.loads((run / "state.json").read_text())
+    (run / "state.json").write_text(json.dumps({k: v for k, v in state.items() if k not in ("extra", "scores")}))
+    taught.clear()
+    (run / "extra/best.ckpt").unlink()  # as if it had been killed after the first of its networks
+    shutil.rmtree(run / "extra/v1")
+    train(human_config(data, tmp_path, more))
+    assert set(taught) == {1} and _weights(run / "extra/best.ckpt").keys() == mean.keys()
 
 
 def test_a_detector_that_finds_nothing_is_told(data: Path, finished: Path, tmp_path: Path) -> None:

@@ -75,7 +75,10 @@ def test_a_table_of_other_videos_is_refused_and_one_of_some_is_told(
     assert "'video.mp4'; did you mean 'video'? Their boxes are not used." in caplog.text
 
 
-def test_scores_that_are_no_probabilities_are_refused_before_any_work_where_weights_need_some(tmp_path: Path) -> None:
+@pytest.mark.parametrize("needs", ["prediction", "overlap"])
+def test_scores_that_are_no_probabilities_are_refused_before_any_work_where_weights_need_some(
+    tmp_path: Path, needs: str
+) -> None:
     header = ["video", "frame", "x0", "y0", "x1", "y1", "score"]
     rows = [["video", frame, 100, 20, 300, 180, score] for frame, score in enumerate((0.9, -1.5, "nan", 2.5))]
     table = write_table(tmp_path / "boxes.csv", [header, *rows])
@@ -88,8 +91,8 @@ def test_scores_that_are_no_probabilities_are_refused_before_any_work_where_weig
     with pytest.raises(
         DataError, match=r"boxes\.csv: .* got 1 scores outside of \[0, 1\], the first 2\.5\. .*margins="
     ):
-        load("prediction", None, 0.3)
+        load(needs, None, 0.3)
     with pytest.raises(DataError, match="got 2 scores outside"):  # -1.5 counts if it is above the threshold
-        load("prediction", False, -2.0)
-    for quality, margins in (("prediction", True), ("probability", None)):
+        load(needs, False, -2.0)
+    for quality, margins in ((needs, True), ("probability", None)):
         assert isinstance(load(quality, margins, 0.3), TableDetector)

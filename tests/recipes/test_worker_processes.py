@@ -23,9 +23,11 @@ def test_no_process_is_left_and_new_ones_can_be_had() -> None:
 
 def test_where_nobody_had_any_nothing_is_loaded() -> None:
     code = "import sys; from recipes.worker_processes import end_worker_processes\n"
-    code += "end_worker_processes(); print('joblib' in sys.modules)"
+    code += "end_worker_processes(); print('joblib' in sys.modules)\n"
+    code += "from joblib.externals.loky import reusable_executor, get_reusable_executor\n"
+    code += "end_worker_processes(); print(reusable_executor._executor)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.split() == ["False", "None"]
 
 
 def test_a_command_ends_its_processes() -> None:
