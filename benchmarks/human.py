@@ -11,7 +11,7 @@ Variants:
   no-weight        every mask counts alike in the loss (Table 2)
   no-negatives     no frames without a detection
   neither          no weights and no negatives
-  boxes            + boxes of still images in the last round (Table 3)
+  boxes            + boxes of still images in the last round, or all that are averaged (Table 3)
   masks            + their masks
   image-level      every frame labelled by its tag alone (Sec. 4.4)
   em               the same, and frames predicted as nearly empty are dropped from round to round
