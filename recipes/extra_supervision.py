@@ -10,7 +10,6 @@ still images teach a detector as well, :mod:`recipes.detector_training`.)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,13 @@ from torch.utils.data import ConcatDataset
 
 from datamodules.datasets import PseudoFrames, TrueFrames
 from datamodules.images import ImageSource
-from modules.segmenter import Segmenter
 from pseudolabel.detect_boxes import Boxes
 from pseudolabel.matching import match_proposals
 from pseudolabel.palette import read_mask, write_mask
 from pseudolabel.proposals import ProposalSettings, propose_regions
 from pseudolabel.types import DataError, FloatArray, UInt8Array
 from recipes.boxed_pairs import BoxedImage, boxed_images
-from recipes.finishing import average_networks
-from recipes.fitting import fit_steps
+from recipes.finishing import average_networks, fit_networks
 from recipes.true_pairs import Load, true_images
 from recipes.workspace import Workspace
 
@@ -98,23 +95,8 @@ def fit_with_extra(
         )
         return ConcatDataset([frames(version, epoch), extra])
 
-    found: dict[str, Any] = {}
-    own = {version: folder / f"v{version}" for version in weights}
-    for version, start in weights.items():
-        if (own[version] / "best.ckpt").exists() and version != max(weights):
-            continue
-        own[version].mkdir(exist_ok=True)
-        found = fit_steps(
-            cfg,
-            own[version],
-            Segmenter.load(start).train(),
-            partial(data, version),
-            batch_size=options.batch_size,
-            epochs=cfg.extra.epochs,
-            stage=f"{folder.name} v{version}",
-            loggers=loggers,
-        )
-    average_networks([path / "best.ckpt" for path in own.values()], folder / "best.ckpt")
+    found = fit_networks(cfg, folder, weights, data, epochs=cfg.extra.epochs, loggers=loggers)
+    average_networks([folder / f"v{version}/best.ckpt" for version in weights], folder / "best.ckpt")
     return {**found, "supervision": cfg.extra.supervision, "images": len(taught)}
 
 

@@ -9,7 +9,7 @@ running statistics of batch norms are averaged as well): the mean depends less o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -47,29 +47,57 @@ def finish_rounds(
     Returns:
         ``epochs`` and ``steps`` of the last version, and ``weights``, the averages (relative to the run folder).
     """
-    found: dict[str, Any] = {}
-    own = [folder / f"v{version}" for version in range(len(weights))]
-    for version, start in enumerate(weights):
-        if (own[version] / "best.ckpt").exists() and version < len(weights) - 1:
-            continue
-        own[version].mkdir(exist_ok=True)
-        found = fit_steps(
-            cfg,
-            own[version],
-            Segmenter.load(start).train(),
-            partial(frames, version),
-            batch_size=cfg.segmenter.batch_size,
-            epochs=cfg.finish.epochs,
-            stage=f"{folder.name} v{version}",
-            loggers=loggers,
-        )
-    taught = [path / "best.ckpt" for path in own]
-    kept = [folder / f"v{version}.ckpt" for version in range(len(weights))]
+    starts = dict(enumerate(weights))
+    found = fit_networks(cfg, folder, starts, frames, epochs=cfg.finish.epochs, loggers=loggers)
+    taught = [folder / f"v{version}/best.ckpt" for version in starts]
+    kept = [folder / f"v{version}.ckpt" for version in starts]
     for version, path in enumerate(kept):
         average_networks(taught[max(0, version + 1 - cfg.finish.average) : version + 1], path)
     average_networks(taught[-cfg.finish.average :], folder / "best.ckpt")
     paths = [str(path.relative_to(folder.parent)) for path in kept]
     return {"epochs": found["epochs"], "steps": found["steps"], "weights": paths}
+
+
+def fit_networks(
+    cfg: DictConfig,
+    folder: Path,
+    weights: Mapping[int, Path],
+    data: Callable[[int, int], Any],
+    *,
+    epochs: int,
+    loggers: list[Logger],
+) -> dict[str, Any]:
+    """Fine-tune the networks of several versions, one after the other.
+
+    Args:
+        cfg: the whole configuration; ``segmenter.batch_size``.
+        folder: of the stage; gets ``v<n>/best.ckpt`` for every version n. A stage that was killed goes on with the
+            version at which it was.
+        weights: version -> checkpoint of its network, in rising order.
+        data: version, epoch -> the data set that teaches it.
+        epochs: of every network.
+        loggers: of Lightning.
+
+    Returns:
+        ``steps``, ``epochs`` and ``items`` of the last version.
+    """
+    found: dict[str, Any] = {}
+    for version, start in weights.items():
+        own = folder / f"v{version}"
+        if (own / "best.ckpt").exists() and version != max(weights):
+            continue
+        own.mkdir(exist_ok=True)
+        found = fit_steps(
+            cfg,
+            own,
+            Segmenter.load(start).train(),
+            partial(data, version),
+            batch_size=cfg.segmenter.batch_size,
+            epochs=epochs,
+            stage=f"{folder.name} v{version}",
+            loggers=loggers,
+        )
+    return found
 
 
 def average_networks(weights: Sequence[Path], path: Path) -> None:
