@@ -41,9 +41,11 @@ def train(cfg: DictConfig) -> dict[str, Any]:
 
     from recipes.closing import close
     from recipes.engine import wandb_logger
+    from recipes.quiet import quieten
     from recipes.registry import RECIPES
     from recipes.run_folder import RunFolder
 
+    quieten()
     began = time.monotonic()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     run = RunFolder(Path(cfg.run_dir), cfg)

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from pseudolabel.types import DataError
+from recipes.quiet import quieten
 from recipes.worker_processes import end_worker_processes
-
-
-def quieten() -> None:
-    """Silence the libraries' chatter that tells a user nothing."""
-    for name in ("pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="pytorch_lightning.*")
-    warnings.filterwarnings("ignore", module="lightning_fabric.*")
-    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def command_line(

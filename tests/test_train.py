@@ -227,6 +227,8 @@ def test_a_killed_run_goes_on_with_the_same_command(done: tuple[Path, dict[str, 
     unbroken = start(synthetic_arguments(tmp_path / "whole", *more))
     said = unbroken.communicate(timeout=120)[0]
     assert unbroken.returncode == 0, said[-3000:]
+    assert "encoder2d epoch 1 " in said, "ours"
+    assert "GPU available" not in said and "Tip:" not in said, "Lightning's"
     reference = json.loads((tmp_path / "whole/runs/tiny/results.json").read_text())
     results = json.loads((run / "results.json").read_text())
     assert results["versions"] == reference["versions"] and results["test"] == reference["test"]
