@@ -45,7 +45,15 @@ def command_line(
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        return _interrupted()
+    except SystemExit as leaving:  # Lightning makes this of Ctrl-C while a network trains
+        if not isinstance(leaving.__context__, KeyboardInterrupt):
+            raise
+        return _interrupted()
     finally:
         end_worker_processes()
+
+
+def _interrupted() -> int:
+    print("interrupted; the same command goes on from here", file=sys.stderr)
+    return 130

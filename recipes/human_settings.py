@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,13 +13,16 @@ from modules.crf_predictor import check_crf
 from modules.distributed import rank
 from pseudolabel.bags_of_words import BagOfWordsSettings
 from pseudolabel.detect_csv import COLUMNS
+from pseudolabel.matching import Confidence
 from pseudolabel.proposals import ProposalSettings
 from pseudolabel.supervoxels import SupervoxelSettings
 from pseudolabel.types import DataError, nearest_name
-from pseudolabel.video_context_energy import VideoContextSettings
+from pseudolabel.video_context_energy import Quality, VideoContextSettings
 
 SWITCHES: dict[str, tuple[str, ...]] = {
     "labels": ("context", "image_level", "em"),
+    "energy.confidence": get_args(Confidence),
+    "energy.quality": get_args(Quality),
     "detector.name": ("hog", "csv", "torchvision", "trained", "cam", "motion"),
     "selection.weighting": ("quality", "none"),
     "rounds.criterion": ("miou_pa", "ric"),

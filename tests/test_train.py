@@ -235,6 +235,20 @@ def test_a_killed_run_goes_on_with_the_same_command(done: tuple[Path, dict[str, 
     assert contents(run / "pa") == contents(tmp_path / "whole/runs/tiny/pa")
 
 
+def test_an_interrupted_training_is_told_as_such(done: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    run = tmp_path / "runs/tiny"
+    process = start(synthetic_arguments(tmp_path, f"data.root={done[0].parent.parent}/data", "encoder2d.epochs=1000"))
+    until = time.monotonic() + 60
+    while not (run / "metrics.csv").exists() or not epochs(run, "encoder2d"):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)  # Ctrl-C
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, said[-3000:]
+    assert said.splitlines()[-1] == "interrupted; the same command goes on from here"
+    assert "Traceback" not in said
+
+
 # --- mistakes
 
 

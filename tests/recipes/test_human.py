@@ -305,6 +305,10 @@ def test_a_broken_video_is_listed_and_the_others_go_on(data: Path, tmp_path: Pat
         ("detector.name=hgo", "detector.name=hgo; did you mean 'hog'"),
         ("detector.path=missing.csv", r"needs a table of boxes \(video,frame,.*got detector.path=missing.csv"),
         ("selection.negatives=1.0", r"selection.negatives=1.0: expected a share in \[0, 1\)"),
+        (
+            "energy.quality=overlapp",
+            "energy.quality=overlapp; did you mean .overlap.*expected probability or",
+        ),
         ("supervoxels.level=21", "supervoxels.level=21: expected one of the levels 0..20"),
         ("extra.supervision=masks", "extra.supervision=masks needs images with boxes or masks"),
         ("detector.name=trained", "detector.name=trained needs images of which the boxes are known"),
