@@ -246,8 +246,8 @@ def infer_masks(
         label: class id of the object, 1..254.
 
     Returns:
-        labels uint8 (K, H, W), 0 or ``label``; quality omega (K,), the mean P (or what else
-        ``settings.quality``) over the nodes that are labelled object, 0 where there are none.
+        labels uint8 (K, H, W), 0 or ``label`` (255 with ``settings.void_in_boxes``); quality omega (K,), the mean P
+        over the nodes that are labelled object, or what ``settings.quality`` puts in its place; 0 where there are none.
 
     Raises:
         DataError: scores do not fit the context or are no probabilities (those of boxes matter only before

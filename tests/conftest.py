@@ -28,7 +28,6 @@ SECONDS_TO_END = 60.0
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """End what would be waited for; where something is waited for nevertheless, tell what, and end with the status."""
     end_worker_processes()
-
     out = os.fdopen(os.dup(2), "w")
 
     def leave() -> None:
